@@ -1,0 +1,98 @@
+using System.Net.Sockets;
+using System.Security.Authentication;
+using Grpc.Core;
+
+namespace Orleans.Etcd;
+
+/// <summary>
+/// What a failed attempt means: whether the request may have been applied, whether another member may do better, and
+/// whether the token is to blame. The rules follow etcd's own: authentication and validation are checked before a
+/// request is proposed, a failed connection never carried one, and everything else may have been applied.
+/// </summary>
+internal readonly record struct CallFailure(EtcdErrorCode Code, bool MayBeApplied, bool BlamesToken, Exception Exception)
+{
+    public bool TryElsewhere => BlamesToken || Code is EtcdErrorCode.Unavailable or EtcdErrorCode.Timeout;
+
+    public static CallFailure Classify(Exception exception, bool timedOut)
+    {
+        if (timedOut)
+            return new(EtcdErrorCode.Timeout, MayBeApplied: true, BlamesToken: false, exception);
+        if (exception is not RpcException rpc)
+            return new(EtcdErrorCode.Unavailable, MayBeApplied: true, BlamesToken: false, exception);
+
+        var detail = rpc.Status.Detail ?? string.Empty;
+        var cause = rpc.Status.DebugException ?? rpc.InnerException;
+        if (Find<AuthenticationException>(cause) is not null)
+            return new(EtcdErrorCode.TlsFailure, false, false, rpc);
+
+        return rpc.StatusCode switch
+        {
+            StatusCode.Unavailable when NeverSent(detail, cause) => new(EtcdErrorCode.Unavailable, false, false, rpc),
+            StatusCode.Unavailable when detail.Contains("timed out", StringComparison.Ordinal) => new(EtcdErrorCode.Timeout, true, false, rpc),
+            StatusCode.Unavailable => new(EtcdErrorCode.Unavailable, true, false, rpc),
+            StatusCode.DeadlineExceeded => new(EtcdErrorCode.Timeout, true, false, rpc),
+            StatusCode.Unauthenticated => new(EtcdErrorCode.AuthenticationFailed, false, true, rpc),
+            // A JWT from before a change of the auth store; a new token is accepted.
+            StatusCode.InvalidArgument when detail.Contains("auth store is old", StringComparison.Ordinal) => new(EtcdErrorCode.AuthenticationFailed, false, true, rpc),
+            StatusCode.InvalidArgument when IsAuthentication(detail) => new(EtcdErrorCode.AuthenticationFailed, false, false, rpc),
+            StatusCode.FailedPrecondition when IsAuthentication(detail) => new(EtcdErrorCode.AuthenticationFailed, false, false, rpc),
+            StatusCode.PermissionDenied => new(EtcdErrorCode.PermissionDenied, false, false, rpc),
+            StatusCode.InvalidArgument => new(EtcdErrorCode.InvalidRequest, false, false, rpc),
+            StatusCode.ResourceExhausted when detail.Contains("larger than max", StringComparison.Ordinal) => new(EtcdErrorCode.InvalidRequest, false, false, rpc),
+            StatusCode.ResourceExhausted => new(EtcdErrorCode.ResourceExhausted, false, false, rpc),
+            StatusCode.OutOfRange when detail.Contains("compacted", StringComparison.Ordinal) => new(EtcdErrorCode.Compacted, false, false, rpc),
+            StatusCode.NotFound when detail.Contains("lease", StringComparison.Ordinal) => new(EtcdErrorCode.LeaseNotFound, false, false, rpc),
+            // What a broken connection leaves behind, under several codes.
+            StatusCode.Internal or StatusCode.Unknown or StatusCode.Cancelled or StatusCode.Aborted when cause is not null || rpc.StatusCode == StatusCode.Cancelled
+                => new(EtcdErrorCode.Unavailable, true, false, rpc),
+            _ => new(EtcdErrorCode.Other, rpc.StatusCode is StatusCode.Internal or StatusCode.Unknown, false, rpc),
+        };
+    }
+
+    private static bool NeverSent(string detail, Exception? cause) =>
+        detail.Contains("Error connecting to subchannel", StringComparison.Ordinal)
+        || detail == "etcdserver: no leader"
+        || Find<SocketException>(cause) is { SocketErrorCode: SocketError.ConnectionRefused or SocketError.HostNotFound or SocketError.TryAgain or SocketError.NoData };
+
+    private static bool IsAuthentication(string detail) =>
+        detail.Contains("authentication", StringComparison.Ordinal) || detail.Contains("user name is empty", StringComparison.Ordinal);
+
+    private static T? Find<T>(Exception? exception)
+        where T : Exception
+    {
+        for (; exception is not null; exception = exception.InnerException)
+        {
+            if (exception is T found)
+                return found;
+        }
+
+        return null;
+    }
+
+    public EtcdException ToException(string operation, bool isWrite, string endpoints)
+    {
+        var reason = Exception is RpcException rpc ? rpc.Status.Detail : Exception.Message;
+        if (Exception is RpcException { Status.DebugException: { } cause } && !reason.Contains(cause.Message, StringComparison.Ordinal))
+            reason = $"{reason} ({(cause.GetBaseException()).Message})";
+        var unknown = isWrite && MayBeApplied;
+        var advice = Code switch
+        {
+            EtcdErrorCode.Unavailable => "Check that etcd runs, has a quorum and listens there.",
+            EtcdErrorCode.Timeout => "etcd, or the network to it, is overloaded, frozen or without a quorum.",
+            EtcdErrorCode.TlsFailure => "Check CaCertificateFile, ServerName and the client certificate, and that the endpoint speaks TLS.",
+            EtcdErrorCode.AuthenticationFailed => "Check UserName and Password, and that authentication is enabled in etcd exactly when they are given.",
+            EtcdErrorCode.PermissionDenied => "Grant the user a role with read and write permission on the key prefix.",
+            EtcdErrorCode.InvalidRequest => "The request is refused as it is; repeating it does not help.",
+            EtcdErrorCode.ResourceExhausted => "Compact, defragment and disarm the alarm if the database is full.",
+            EtcdErrorCode.Compacted => "Read the present state and go on from there.",
+            EtcdErrorCode.LeaseNotFound => "The lease has expired or was revoked.",
+            _ => "See the inner exception.",
+        };
+        return new EtcdException(
+            Code,
+            operation,
+            $"etcd {operation} failed at {endpoints}: {reason} {(unknown ? "The write may have been applied. " : string.Empty)}{advice}",
+            unknown,
+            Exception);
+    }
+}

@@ -1,0 +1,89 @@
+using Orleans.Configuration;
+
+namespace Orleans.Etcd;
+
+/// <summary>
+/// The members, and the one in use. All calls of a process go to one member until it fails; which one is drawn by
+/// chance, so that processes spread. Invariant: after a failure on the member in use, the next call goes elsewhere.
+/// </summary>
+internal sealed class EndpointPool : IDisposable
+{
+    private readonly object _lock = new();
+    private readonly EtcdEndpoint[] _endpoints;
+    private readonly TimeProvider _time;
+    private int _current;
+
+    public EndpointPool(EtcdOptions options, TimeProvider time)
+    {
+        _time = time;
+        _endpoints = [.. options.Endpoints.Select(endpoint => new Uri(WithPort(endpoint))).Distinct().Select(uri => new EtcdEndpoint(uri, options))];
+        _current = Random.Shared.Next(_endpoints.Length);
+        Description = string.Join(", ", _endpoints.Select(endpoint => endpoint.Address.GetLeftPart(UriPartial.Authority)));
+    }
+
+    public int Count => _endpoints.Length;
+
+    public IReadOnlyList<Uri> Addresses => [.. _endpoints.Select(endpoint => endpoint.Address)];
+
+    public string Description { get; }
+
+    public EtcdEndpoint Current => _endpoints[Volatile.Read(ref _current)];
+
+    /// <summary>
+    /// Another member than <paramref name="avoided"/>, for one stream that got no answer there; the member in use
+    /// where there is no choice. Calls are not moved.
+    /// </summary>
+    public EtcdEndpoint Other(EtcdEndpoint? avoided)
+    {
+        lock (_lock)
+        {
+            return avoided is null || avoided != Current ? Current : Best(except: avoided);
+        }
+    }
+
+    /// <summary>Records a failure; moves on when it was the member in use. Answers the member now in use.</summary>
+    public EtcdEndpoint Fail(EtcdEndpoint failed, bool hung)
+    {
+        EtcdEndpoint next;
+        lock (_lock)
+        {
+            failed.LastFailure = _time.GetTimestamp();
+            failed.Hung = hung;
+            if (failed != Current || _endpoints.Length == 1)
+                return Current;
+            next = Best(except: failed);
+            Volatile.Write(ref _current, Array.IndexOf(_endpoints, next));
+        }
+
+        if (hung)
+            failed.Suspect();
+        return next;
+    }
+
+    /// <summary>Records an answer, so that a member that healed counts as good as any.</summary>
+    public void Succeed(EtcdEndpoint endpoint)
+    {
+        if (endpoint.Hung)
+        {
+            lock (_lock)
+                endpoint.Hung = false;
+        }
+    }
+
+    public void Dispose()
+    {
+        foreach (var endpoint in _endpoints)
+            endpoint.Dispose();
+    }
+
+    // One that refuses costs a moment, one that hangs a whole timeout: those come last; then the longest since a failure.
+    private EtcdEndpoint Best(EtcdEndpoint except) =>
+        _endpoints.Where(endpoint => endpoint != except).OrderBy(endpoint => endpoint.Hung).ThenBy(endpoint => endpoint.LastFailure).FirstOrDefault(except);
+
+    private static string WithPort(string endpoint)
+    {
+        var uri = new Uri(endpoint);
+        var explicitPort = endpoint.TrimEnd('/').EndsWith($":{uri.Port}", StringComparison.Ordinal);
+        return explicitPort ? endpoint : new UriBuilder(uri) { Port = 2379 }.Uri.ToString();
+    }
+}

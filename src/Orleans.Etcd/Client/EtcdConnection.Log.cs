@@ -1,0 +1,21 @@
+using Microsoft.Extensions.Logging;
+
+namespace Orleans.Etcd;
+
+public sealed partial class EtcdConnection
+{
+    private static partial class Log
+    {
+        [LoggerMessage(1, LogLevel.Warning, "etcd {Operation} got no answer from {Endpoint} within {Timeout}; calls go to {Next} from now on")]
+        public static partial void MovedFromHung(ILogger logger, string operation, Uri endpoint, TimeSpan timeout, Uri next);
+
+        [LoggerMessage(2, LogLevel.Information, "etcd {Operation} failed at {Endpoint} ({Code}); calls go to {Next} from now on")]
+        public static partial void MovedFromFailed(ILogger logger, string operation, Uri endpoint, EtcdErrorCode code, Uri next);
+
+        [LoggerMessage(3, LogLevel.Debug, "etcd {Operation} failed at {Endpoint} ({Code}); trying again")]
+        public static partial void Retrying(ILogger logger, Exception exception, string operation, Uri endpoint, EtcdErrorCode code);
+
+        [LoggerMessage(4, LogLevel.Debug, "etcd refused the authentication token; a new one is fetched")]
+        public static partial void TokenRefused(ILogger logger);
+    }
+}

@@ -1,0 +1,296 @@
+using dotnet_etcd.interfaces;
+using Etcdserverpb;
+using Google.Protobuf;
+using Grpc.Core;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
+using Orleans.Configuration;
+
+namespace Orleans.Etcd;
+
+/// <summary>
+/// The connection to one etcd cluster, shared by everything in a process that uses the same options. Thread safe.
+/// </summary>
+/// <remarks>
+/// <para>Every call has a deadline (<see cref="EtcdOptions.RequestTimeout"/>), observes its token and fails with
+/// <see cref="EtcdException"/>. Reads are tried again, on the next member if there is one; a write is tried again only
+/// when it is certain that it was not applied, else <see cref="EtcdException.OutcomeUnknown"/> says so.</para>
+/// <para>Survives: the loss of any member while a quorum is left (a frozen one costs the calls in flight one
+/// timeout), the restart of all, the expiry of an authentication token. Nothing is buffered: during an outage calls
+/// fail after at most twice the timeout.</para>
+/// <example><code>
+/// await using var etcd = new EtcdConnection(new EtcdOptions { Endpoints = { "http://127.0.0.1:2379" } });
+/// await etcd.PutAsync(new PutRequest { Key = ByteString.CopyFromUtf8("a"), Value = ByteString.CopyFromUtf8("1") });
+/// </code></example>
+/// </remarks>
+public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
+{
+    private static readonly TimeSpan FirstBackoff = TimeSpan.FromMilliseconds(25);
+    private static readonly TimeSpan LongestBackoff = TimeSpan.FromMilliseconds(400);
+
+    private readonly ILogger _logger;
+    private readonly EndpointPool _pool;
+    private readonly AuthToken? _token;
+    private int _disposed;
+
+    /// <summary>Makes a connection. Nothing is sent before the first call.</summary>
+    /// <param name="options">Checked as a whole; later changes are not seen.</param>
+    /// <param name="loggerFactory">Where to log; default nowhere.</param>
+    /// <param name="timeProvider">The clock for deadlines; default the system's.</param>
+    /// <exception cref="OptionsValidationException">The options are not usable; all reasons are named.</exception>
+    public EtcdConnection(EtcdOptions options, ILoggerFactory? loggerFactory = null, TimeProvider? timeProvider = null)
+    {
+        ArgumentNullException.ThrowIfNull(options);
+        var result = new EtcdOptionsValidator().Validate(null, options);
+        if (result.Failed)
+            throw new OptionsValidationException(Microsoft.Extensions.Options.Options.DefaultName, typeof(EtcdOptions), result.Failures);
+
+        Options = options;
+        LoggerFactory = loggerFactory ?? NullLoggerFactory.Instance;
+        Time = timeProvider ?? TimeProvider.System;
+        _logger = LoggerFactory.CreateLogger<EtcdConnection>();
+        _pool = new EndpointPool(options, Time);
+        if (!string.IsNullOrEmpty(options.UserName))
+            _token = new AuthToken(AuthenticateAsync);
+        Leases = new LeaseKeeper(this);
+    }
+
+    /// <summary>The client URLs in use.</summary>
+    public IReadOnlyList<Uri> Endpoints => _pool.Addresses;
+
+    internal EtcdOptions Options { get; }
+
+    internal ILoggerFactory LoggerFactory { get; }
+
+    internal TimeProvider Time { get; }
+
+    internal LeaseKeeper Leases { get; }
+
+    internal string Description => _pool.Description;
+
+    /// <summary>Reads a key or a range.</summary>
+    /// <param name="request">The request; linearizable unless it says otherwise.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <returns>etcd's answer.</returns>
+    /// <exception cref="EtcdException">The read failed.</exception>
+    public Task<RangeResponse> RangeAsync(RangeRequest request, CancellationToken cancellationToken = default) =>
+        CallAsync("Range", CallKind.Read, request, static (c, r, o) => c.KVClient.RangeAsync(r, o), cancellationToken);
+
+    /// <summary>Writes a key. A put whose outcome is unknown is not repeated.</summary>
+    /// <param name="request">The request.</param>
+    /// <param name="cancellationToken">Ends the wait; the put may still be applied.</param>
+    /// <returns>etcd's answer.</returns>
+    /// <exception cref="EtcdException">The put failed, or its outcome is unknown.</exception>
+    public Task<PutResponse> PutAsync(PutRequest request, CancellationToken cancellationToken = default) =>
+        CallAsync("Put", CallKind.Write, request, static (c, r, o) => c.KVClient.PutAsync(r, o), cancellationToken);
+
+    /// <summary>Deletes a key or a range. A delete whose outcome is unknown is not repeated.</summary>
+    /// <param name="request">The request.</param>
+    /// <param name="cancellationToken">Ends the wait; the delete may still be applied.</param>
+    /// <returns>etcd's answer.</returns>
+    /// <exception cref="EtcdException">The delete failed, or its outcome is unknown.</exception>
+    public Task<DeleteRangeResponse> DeleteRangeAsync(DeleteRangeRequest request, CancellationToken cancellationToken = default) =>
+        CallAsync("DeleteRange", CallKind.Write, request, static (c, r, o) => c.KVClient.DeleteRangeAsync(r, o), cancellationToken);
+
+    /// <summary>Runs a transaction. One that writes and whose outcome is unknown is not repeated.</summary>
+    /// <param name="request">The request; at most 128 comparisons and 128 operations in a branch.</param>
+    /// <param name="cancellationToken">Ends the wait; the transaction may still be applied.</param>
+    /// <returns>etcd's answer.</returns>
+    /// <exception cref="EtcdException">The transaction failed, or its outcome is unknown.</exception>
+    public Task<TxnResponse> TxnAsync(TxnRequest request, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        var kind = request.Success.Concat(request.Failure).All(op => op.RequestCase == RequestOp.RequestOneofCase.RequestRange) ? CallKind.Read : CallKind.Write;
+        return CallAsync("Txn", kind, request, static (c, r, o) => c.KVClient.TxnAsync(r, o), cancellationToken);
+    }
+
+    /// <summary>A put that is harmless when applied twice or late, such as a heartbeat on a key of one's own.</summary>
+    internal Task<PutResponse> PutRepeatablyAsync(PutRequest request, CancellationToken cancellationToken) =>
+        CallAsync("Put", CallKind.RepeatableWrite, request, static (c, r, o) => c.KVClient.PutAsync(r, o), cancellationToken);
+
+    internal Task<LeaseGrantResponse> GrantAsync(LeaseGrantRequest request, CancellationToken cancellationToken) =>
+        CallAsync("LeaseGrant", CallKind.Write, request, static (c, r, o) => c.LeaseClient.LeaseGrantAsync(r, o), cancellationToken);
+
+    internal Task<LeaseRevokeResponse> RevokeAsync(long leaseId, CancellationToken cancellationToken) =>
+        CallAsync("LeaseRevoke", CallKind.RepeatableWrite, new LeaseRevokeRequest { ID = leaseId }, static (c, r, o) => c.LeaseClient.LeaseRevokeAsync(r, o), cancellationToken);
+
+    /// <summary>
+    /// Opens a stream on the member in use, or on another one than <paramref name="avoided"/>. It ends by itself when the
+    /// member loses its leader, and is cancelled when a call on that member hangs.
+    /// </summary>
+    internal async Task<EtcdStream<TRequest, TResponse>> OpenAsync<TRequest, TResponse>(
+        Func<IConnection, CallOptions, AsyncDuplexStreamingCall<TRequest, TResponse>> open,
+        EtcdEndpoint? avoided,
+        bool withToken,
+        CancellationToken cancellationToken)
+        where TRequest : class
+        where TResponse : class
+    {
+        ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposed) != 0, this);
+        var token = withToken && _token is not null ? await _token.GetAsync(cancellationToken).ConfigureAwait(false) : null;
+        var endpoint = _pool.Other(avoided);
+        var life = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, endpoint.Suspected);
+        var headers = Headers(token) ?? [];
+        headers.Add("hasleader", "true");
+        return new EtcdStream<TRequest, TResponse>(open(endpoint.Connection, new CallOptions(headers, cancellationToken: life.Token)), endpoint, token, life);
+    }
+
+    /// <summary>Says that etcd refused this token, so that the next call or stream fetches a new one.</summary>
+    internal void Invalidate(string? token)
+    {
+        if (_token is null || token is null)
+            return;
+        Log.TokenRefused(_logger);
+        _token.Invalidate(token);
+    }
+
+    /// <summary>What an exception on a stream means; drops the token if that is to blame.</summary>
+    internal CallFailure Examine(Exception exception, string? token)
+    {
+        var failure = CallFailure.Classify(exception, timedOut: false);
+        if (failure.BlamesToken)
+            Invalidate(token);
+        return failure;
+    }
+
+    /// <summary>Closes all channels. Calls under way fail; leases are not revoked, they expire.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+            return;
+        await Leases.DisposeAsync().ConfigureAwait(false);
+        _pool.Dispose();
+    }
+
+    /// <inheritdoc cref="DisposeAsync" />
+    public void Dispose()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+            return;
+        Leases.Stop();
+        _pool.Dispose();
+    }
+
+    private static Grpc.Core.Metadata? Headers(string? token) => token is null ? null : new Grpc.Core.Metadata { { "authorization", token } };
+
+    private async Task<string> AuthenticateAsync()
+    {
+        // Runs for all callers, so none of their tokens ends it; the timeout of the call does.
+        var request = new AuthenticateRequest { Name = Options.UserName, Password = Options.Password };
+        var response = await CallAsync("Authenticate", CallKind.Read, request, static (c, r, o) => c.AuthClient.AuthenticateAsync(r, o), CancellationToken.None, withToken: false).ConfigureAwait(false);
+        return response.Token;
+    }
+
+    private async Task<TResponse> CallAsync<TRequest, TResponse>(
+        string operation,
+        CallKind kind,
+        TRequest request,
+        Func<IConnection, TRequest, CallOptions, AsyncUnaryCall<TResponse>> send,
+        CancellationToken cancellationToken,
+        bool withToken = true)
+        where TRequest : IMessage
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        var started = Time.GetTimestamp();
+        var retry = new RetryBudget(_pool.Count);
+        while (true)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposed) != 0, this);
+            // Fetched before the attempt's clock starts: it is a call of its own, with its own deadline and errors.
+            var token = withToken && _token is not null ? await _token.GetAsync(cancellationToken).ConfigureAwait(false) : null;
+            var endpoint = _pool.Current;
+            CallFailure failure;
+            EtcdMeter.Requests.Add(1, new KeyValuePair<string, object?>("operation", operation));
+            // A token and not gRPC's own deadline, which follows the wall clock and its jumps.
+            using (var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken))
+            {
+                deadline.CancelAfter(Options.RequestTimeout);
+                try
+                {
+                    using var call = send(endpoint.Connection, request, new CallOptions(Headers(token), cancellationToken: deadline.Token));
+                    var response = await call.ResponseAsync.ConfigureAwait(false);
+                    _pool.Succeed(endpoint);
+                    Record(operation, "ok", started);
+                    return response;
+                }
+                catch (Exception exception) when (exception is RpcException or HttpRequestException or IOException or OperationCanceledException or ObjectDisposedException)
+                {
+                    if (cancellationToken.IsCancellationRequested)
+                        throw new OperationCanceledException($"etcd {operation} was cancelled.", exception, cancellationToken);
+                    failure = CallFailure.Classify(exception, deadline.IsCancellationRequested);
+                }
+            }
+
+            EtcdMeter.RequestErrors.Add(1, new KeyValuePair<string, object?>("operation", operation), new KeyValuePair<string, object?>("error", failure.Code));
+            MoveOn(operation, endpoint, token, failure);
+            var mayRepeat = failure.TryElsewhere && (kind != CallKind.Write || !failure.MayBeApplied);
+            var pause = mayRepeat ? retry.Next(failure.Code, Time.GetElapsedTime(started), Options.RequestTimeout) : null;
+            if (pause is null)
+            {
+                Record(operation, failure.Code.ToString(), started);
+                throw failure.ToException(operation, isWrite: kind != CallKind.Read, Description);
+            }
+
+            Log.Retrying(_logger, failure.Exception, operation, endpoint.Address, failure.Code);
+            if (pause > TimeSpan.Zero)
+                await Task.Delay(pause.Value, Time, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    private void MoveOn(string operation, EtcdEndpoint endpoint, string? token, CallFailure failure)
+    {
+        if (failure.BlamesToken)
+        {
+            Invalidate(token);
+            return;
+        }
+
+        if (!failure.TryElsewhere && failure.Code != EtcdErrorCode.TlsFailure)
+            return;
+        var hung = failure.Code == EtcdErrorCode.Timeout;
+        var wasCurrent = _pool.Current == endpoint;
+        var next = _pool.Fail(endpoint, hung);
+        if (!wasCurrent || next == endpoint)
+            return;
+        EtcdMeter.Failovers.Add(1);
+        if (hung)
+            Log.MovedFromHung(_logger, operation, endpoint.Address, Options.RequestTimeout, next.Address);
+        else
+            Log.MovedFromFailed(_logger, operation, endpoint.Address, failure.Code, next.Address);
+    }
+
+    private void Record(string operation, string outcome, long started) =>
+        EtcdMeter.RequestDuration.Record(
+            Time.GetElapsedTime(started).TotalSeconds,
+            new KeyValuePair<string, object?>("operation", operation),
+            new KeyValuePair<string, object?>("outcome", outcome));
+
+    /// <summary>
+    /// How often and how soon a call is tried again. A timeout is spent once more on another member and never twice
+    /// on a single one; quick failures go on, every member once and then a pause, until the time of one timeout is up.
+    /// </summary>
+    private struct RetryBudget(int members)
+    {
+        private int _attempts;
+        private int _timeouts;
+        private TimeSpan _backoff = FirstBackoff;
+
+        public TimeSpan? Next(EtcdErrorCode code, TimeSpan elapsed, TimeSpan timeout)
+        {
+            _attempts++;
+            if (code == EtcdErrorCode.Timeout)
+                return ++_timeouts > 1 || members == 1 ? null : TimeSpan.Zero;
+            if (code == EtcdErrorCode.AuthenticationFailed)
+                return ++_timeouts > 1 ? null : TimeSpan.Zero;
+            if (elapsed > timeout)
+                return null;
+            if (_attempts % members != 0)
+                return TimeSpan.Zero;
+            var pause = _backoff * (0.5 + Random.Shared.NextDouble());
+            _backoff = TimeSpan.FromTicks(Math.Min(_backoff.Ticks * 2, LongestBackoff.Ticks));
+            return pause;
+        }
+    }
+}

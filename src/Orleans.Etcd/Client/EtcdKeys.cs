@@ -1,0 +1,72 @@
+using System.Globalization;
+using System.Text;
+using Google.Protobuf;
+
+namespace Orleans.Etcd;
+
+/// <summary>
+/// Every key that this package writes. Variable segments are escaped and ranges end in a slash, so that cluster
+/// <c>prod</c> never sees <c>prod-eu</c>, nor <c>a</c> sees <c>a/b</c>.
+/// </summary>
+internal static class EtcdKeys
+{
+    /// <summary>Longest service or cluster id, in characters; far below etcd's limit of 1.5 MiB for a whole request.</summary>
+    public const int MaxSegmentLength = 1024;
+
+    private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
+
+    public static string Cluster(string prefix, string serviceId, string clusterId) =>
+        $"{prefix}/{Escape(serviceId, nameof(serviceId))}/{Escape(clusterId, nameof(clusterId))}/";
+
+    public static string Membership(string cluster) => cluster + "membership/";
+
+    public static string Version(string cluster) => cluster + "membership/version";
+
+    public static string Silos(string cluster) => cluster + "membership/silos/";
+
+    public static string Alive(string cluster) => cluster + "alive/";
+
+    /// <summary>A silo as a segment: <c>ip:port@generation</c>. The sign before an IPv6 scope is escaped like any other.</summary>
+    public static string Silo(SiloAddress silo) => Escape(silo.ToParsableString(), nameof(silo));
+
+    /// <summary>The end of the range of all keys that begin with <paramref name="prefix"/>, which ends in a slash.</summary>
+    public static ByteString RangeEnd(string prefix) => ByteString.CopyFromUtf8(prefix[..^1] + (char)('/' + 1));
+
+    public static string Escape(string segment, string argument)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(segment, argument);
+        if (segment.Length > MaxSegmentLength)
+            throw new ArgumentException($"{argument} has {segment.Length} characters; at most {MaxSegmentLength} fit in an etcd key.", argument);
+        if (!IsUtf8(segment))
+            throw new ArgumentException($"{argument} is not valid Unicode.", argument);
+        if (!segment.Any(NeedsEscape))
+            return segment;
+
+        var escaped = new StringBuilder(segment.Length + 16);
+        foreach (var c in segment)
+        {
+            if (NeedsEscape(c))
+                escaped.Append('%').Append(((int)c).ToString("X2", CultureInfo.InvariantCulture));
+            else
+                escaped.Append(c);
+        }
+
+        return escaped.ToString();
+    }
+
+    public static bool IsUtf8(string text)
+    {
+        try
+        {
+            StrictUtf8.GetByteCount(text);
+            return true;
+        }
+        catch (EncoderFallbackException)
+        {
+            return false;
+        }
+    }
+
+    // C0 controls and DEL would upset terminals and tools; they are two hexadecimal digits each.
+    private static bool NeedsEscape(char c) => c is '/' or '%' or < ' ' or '\x7f';
+}

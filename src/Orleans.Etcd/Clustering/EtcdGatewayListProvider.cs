@@ -1,0 +1,111 @@
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using Orleans.Configuration;
+using Orleans.Messaging;
+
+namespace Orleans.Etcd;
+
+/// <summary>
+/// The gateways of a cluster, from a watch on its membership table. A call costs no request; during an outage of etcd
+/// the last known list stands.
+/// </summary>
+internal sealed partial class EtcdGatewayListProvider : IGatewayListProvider, IAsyncDisposable, IDisposable
+{
+    private readonly EtcdConnection _etcd;
+    private readonly MembershipLayout _layout;
+    private readonly object _lock = new();
+    private readonly UnreadableValues _unreadable;
+    private LiveView? _view;
+    private bool _disposed;
+    private (RangeSnapshot Snapshot, MembershipImage Image, Uri[] Gateways)? _known;
+
+    public EtcdGatewayListProvider(EtcdConnection etcd, IOptions<ClusterOptions> cluster, IOptions<GatewayOptions> gateways, ILogger<EtcdGatewayListProvider> logger)
+    {
+        _etcd = etcd;
+        _layout = new MembershipLayout(etcd.Options.KeyPrefix, cluster.Value);
+        _unreadable = new UnreadableValues(key => Log.Unreadable(logger, key));
+        MaxStaleness = gateways.Value.GatewayListRefreshPeriod;
+    }
+
+    public TimeSpan MaxStaleness { get; }
+
+    public bool IsUpdatable => true;
+
+    public Task InitializeGatewayListProvider() => InitializeGatewayListProviderAsync(CancellationToken.None);
+
+    /// <summary>Starts the watch and waits for nothing, so that a client may be started before etcd.</summary>
+    public Task InitializeGatewayListProviderAsync(CancellationToken cancellationToken = default)
+    {
+        View();
+        return Task.CompletedTask;
+    }
+
+    public Task<IList<Uri>> GetGateways() => GetGatewaysAsync(CancellationToken.None);
+
+    /// <summary>The gateways known now; only the first call may have to wait, for at most the request timeout.</summary>
+    /// <exception cref="SiloUnavailableException">etcd has not been reached yet; the client's retry filter decides.</exception>
+    /// <exception cref="EtcdException">etcd refuses this client; trying again does not help.</exception>
+    public async Task<IList<Uri>> GetGatewaysAsync(CancellationToken cancellationToken = default)
+    {
+        var view = View();
+        var snapshot = view.Snapshot ?? await FirstAsync(view, cancellationToken).ConfigureAwait(false);
+        lock (_lock)
+        {
+            if (_known is not { } known || known.Snapshot != snapshot)
+            {
+                var image = MembershipImage.Decode(_layout, snapshot.Revision, snapshot.Values.Values, _known?.Image, _unreadable.Note);
+                _known = (snapshot, image, [.. image.Rows.Select(row => row.Entry).Where(IsGateway).Select(ToGateway)]);
+            }
+
+            return [.. _known.Value.Gateways];
+        }
+    }
+
+    public void Dispose() => TakeView()?.Stop();
+
+    public async ValueTask DisposeAsync()
+    {
+        if (TakeView() is { } view)
+            await view.DisposeAsync().ConfigureAwait(false);
+    }
+
+    private static bool IsGateway(MembershipEntry entry) => entry is { Status: SiloStatus.Active, ProxyPort: > 0 };
+
+    private static Uri ToGateway(MembershipEntry entry) =>
+        SiloAddress.New(entry.SiloAddress.Endpoint.Address, entry.ProxyPort, entry.SiloAddress.Generation).ToGatewayUri();
+
+    private LiveView View()
+    {
+        lock (_lock)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            return _view ??= new LiveView(_etcd, _layout.Prefix);
+        }
+    }
+
+    private LiveView? TakeView()
+    {
+        lock (_lock)
+        {
+            _disposed = true;
+            var view = _view;
+            _view = null;
+            return view;
+        }
+    }
+
+    private async Task<RangeSnapshot> FirstAsync(LiveView view, CancellationToken cancellationToken)
+    {
+        try
+        {
+            return await view.WaitAsync(static _ => true, cancellationToken).WaitAsync(_etcd.Options.RequestTimeout, _etcd.Time, cancellationToken).ConfigureAwait(false);
+        }
+        catch (TimeoutException)
+        {
+            if (view.LastError is EtcdException { IsTransient: false } refused)
+                throw new EtcdException(refused.Code, refused.Operation, refused.Message, outcomeUnknown: false, refused);
+            throw new SiloUnavailableException(
+                $"The gateway list could not be read from etcd at {_etcd.Description} within {_etcd.Options.RequestTimeout}. {view.LastError?.Message}", view.LastError!);
+        }
+    }
+}

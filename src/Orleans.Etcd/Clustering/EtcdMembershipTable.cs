@@ -1,0 +1,256 @@
+using System.Globalization;
+using Etcdserverpb;
+using Google.Protobuf;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using Mvccpb;
+using Orleans.Configuration;
+
+namespace Orleans.Etcd;
+
+/// <summary>
+/// Orleans' membership table in etcd.
+/// </summary>
+/// <remarks>
+/// <para>Invariants. (1) A view is of one revision. (2) Every change of a row raises the version by one step in the same
+/// transaction, so that an unchanged version means unchanged rows. (3) Insert and update compare the version's and the
+/// row's mod_revision; <c>false</c> means that one of them had changed, and nothing else: an outage throws. (4) A heartbeat
+/// touches neither the version nor the row, so tokens taken before it stay good. (5) Nothing outside this cluster's
+/// keys is touched. (6) What is handed out is the caller's own.</para>
+/// <para>A write that got no answer is resolved by sending it again, which the comparisons make harmless, and by the
+/// id that it would have left behind; only where another write has covered that too does it throw with
+/// <see cref="EtcdException.OutcomeUnknown"/>.</para>
+/// </remarks>
+internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisposable, IDisposable
+{
+    private const int MaxAttemptsOfOneWrite = 3;
+
+    private readonly EtcdConnection _etcd;
+    private readonly MembershipLayout _layout;
+    private readonly ClusterOptions _cluster;
+    private readonly TimeSpan _maxHeartbeatAge;
+    private readonly TimeSpan _maxJoinAttemptTime;
+    private readonly ILogger _logger;
+    private readonly object _lock = new();
+    private readonly UnreadableValues _unreadable;
+    private LiveView? _view;
+    private bool _disposed;
+    private (RangeSnapshot Snapshot, MembershipImage Image)? _fromView;
+    private volatile MembershipImage? _lastRead;
+    private volatile Heartbeats? _heartbeats;
+
+    public EtcdMembershipTable(EtcdConnection etcd, IOptions<ClusterOptions> cluster, IOptions<ClusterMembershipOptions> membership, ILogger<EtcdMembershipTable> logger)
+    {
+        _etcd = etcd;
+        _cluster = cluster.Value;
+        _layout = new MembershipLayout(etcd.Options.KeyPrefix, _cluster);
+        // Orleans takes a silo for stale after three missed heartbeats; ours are never older than one.
+        _maxHeartbeatAge = membership.Value.IAmAliveTablePublishTimeout;
+        _maxJoinAttemptTime = membership.Value.MaxJoinAttemptTime;
+        _logger = logger;
+        _unreadable = new UnreadableValues(key => Log.Unreadable(_logger, key));
+    }
+
+    public async Task InitializeMembershipTableAsync(bool tryInitTableVersion, CancellationToken cancellationToken = default)
+    {
+        var started = _etcd.Time.GetTimestamp();
+        var backoff = TimeSpan.FromMilliseconds(100);
+        while (true)
+        {
+            try
+            {
+                await CreateVersionAsync(tryInitTableVersion, cancellationToken).ConfigureAwait(false);
+                break;
+            }
+            catch (EtcdException exception) when (exception.IsTransient && _etcd.Time.GetElapsedTime(started) + backoff < _maxJoinAttemptTime)
+            {
+                // Orleans does not retry this, and a silo may well be started before etcd is.
+                Log.Waiting(_logger, exception, _layout.Prefix, _maxJoinAttemptTime - _etcd.Time.GetElapsedTime(started));
+                await Task.Delay(backoff, _etcd.Time, cancellationToken).ConfigureAwait(false);
+                backoff = TimeSpan.FromSeconds(Math.Min(backoff.TotalSeconds * 2, 2));
+            }
+        }
+
+        lock (_lock)
+        {
+            ObjectDisposedException.ThrowIf(_disposed, this);
+            _view ??= new LiveView(_etcd, _layout.Prefix);
+        }
+
+        Log.Ready(_logger, _layout.Prefix, _etcd.Description);
+    }
+
+    public async Task<MembershipTableData> ReadAllAsync(CancellationToken cancellationToken = default)
+    {
+        var known = NewestKnown();
+        var heartbeats = _heartbeats;
+        if (known is null || heartbeats is null || _etcd.Time.GetElapsedTime(heartbeats.ReadAt) > _maxHeartbeatAge)
+            return (await ReadAllFromEtcdAsync(known: null, cancellationToken).ConfigureAwait(false)).ToTableData(_heartbeats!);
+        var image = await ReadAllFromEtcdAsync(known, cancellationToken).ConfigureAwait(false);
+        return image.ToTableData(_heartbeats ?? heartbeats);
+    }
+
+    public async Task<MembershipTableData> ReadRowAsync(SiloAddress key, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(key);
+        var request = new TxnRequest { Success = { Txn.Get(_layout.VersionKey), Txn.Get(_layout.RowKey(key)), Txn.Get(_layout.AliveKey(key)) } };
+        var response = await _etcd.TxnAsync(request, cancellationToken).ConfigureAwait(false);
+        var image = MembershipImage.Decode(_layout, response.Header.Revision, Keys(response, 0, 2), known: null, _unreadable.Note);
+        return image.ToTableData(new Heartbeats(_layout, Keys(response, 2, 1), readAt: 0, _unreadable.Note));
+    }
+
+    public Task<bool> InsertRowAsync(MembershipEntry entry, TableVersion tableVersion, CancellationToken cancellationToken = default) =>
+        WriteRowAsync(entry, expectedRow: 0, tableVersion, cancellationToken);
+
+    public Task<bool> UpdateRowAsync(MembershipEntry entry, string etag, TableVersion tableVersion, CancellationToken cancellationToken = default) =>
+        // A token that is none of ours, 0 included, cannot be that of a row that exists.
+        ParseETag(etag) is { } row and > 0 ? WriteRowAsync(entry, row, tableVersion, cancellationToken) : Task.FromResult(false);
+
+    public Task UpdateIAmAliveAsync(MembershipEntry entry, CancellationToken cancellationToken = default)
+    {
+        ArgumentNullException.ThrowIfNull(entry);
+        var request = new PutRequest { Key = _layout.AliveKey(entry.SiloAddress), Value = MembershipCodec.Encode(entry.IAmAliveTime) };
+        return _etcd.PutRepeatablyAsync(request, cancellationToken);
+    }
+
+    public async Task DeleteMembershipTableEntriesAsync(string clusterId, CancellationToken cancellationToken = default)
+    {
+        if (!string.Equals(clusterId, _cluster.ClusterId, StringComparison.Ordinal))
+            throw new ArgumentException($"This table belongs to cluster '{_cluster.ClusterId}' and deletes no other's entries; '{clusterId}' was asked for.", nameof(clusterId));
+        await _etcd.TxnAsync(new TxnRequest { Success = { Txn.Delete(_layout.Range), Txn.Delete(_layout.AliveRange) } }, cancellationToken).ConfigureAwait(false);
+        Log.Deleted(_logger, _layout.Prefix);
+    }
+
+    public void Dispose()
+    {
+        if (TakeView() is { } view)
+            view.Stop();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (TakeView() is { } view)
+            await view.DisposeAsync().ConfigureAwait(false);
+    }
+
+    private static long? ParseETag(string? etag) =>
+        long.TryParse(etag, NumberStyles.None, CultureInfo.InvariantCulture, out var modRevision) ? modRevision : null;
+
+    private static IEnumerable<KeyValue> Keys(TxnResponse response, int first, int count) =>
+        response.Responses.Skip(first).Take(count).SelectMany(op => op.ResponseRange.Kvs);
+
+    private LiveView? TakeView()
+    {
+        lock (_lock)
+        {
+            _disposed = true;
+            var view = _view;
+            _view = null;
+            return view;
+        }
+    }
+
+    private async Task CreateVersionAsync(bool tryInitTableVersion, CancellationToken cancellationToken)
+    {
+        if (!tryInitTableVersion)
+        {
+            await _etcd.RangeAsync(new RangeRequest { Key = _layout.VersionKey }, cancellationToken).ConfigureAwait(false);
+            return;
+        }
+
+        // Whichever of several silos comes first creates it; for the others, and for a second attempt, it is there.
+        var create = new TxnRequest
+        {
+            Compare = { Txn.ModRevisionIs(_layout.VersionKey, 0) },
+            Success = { Txn.Put(_layout.VersionKey, MembershipCodec.Encode(0, NewWriteId())) },
+        };
+        await _etcd.TxnAsync(create, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>
+    /// Reads the table at one revision, in one request. Where the version is still that of <paramref name="known"/>,
+    /// etcd looks at one key and answers with none.
+    /// </summary>
+    private async Task<MembershipImage> ReadAllFromEtcdAsync(MembershipImage? known, CancellationToken cancellationToken)
+    {
+        var readAt = _etcd.Time.GetTimestamp();
+        var request = new TxnRequest { Compare = { Txn.ModRevisionIs(_layout.VersionKey, known?.VersionModRevision ?? -1) } };
+        request.Failure.Add(Txn.Get(_layout.Range));
+        request.Failure.Add(Txn.Get(_layout.AliveRange));
+        var response = await _etcd.TxnAsync(request, cancellationToken).ConfigureAwait(false);
+        if (response.Succeeded && known is not null)
+        {
+            // A linearizable read behind what is known is of a restored etcd, whose revisions mean something else.
+            return response.Header.Revision >= known.Revision ? known : await ReadAllFromEtcdAsync(known: null, cancellationToken).ConfigureAwait(false);
+        }
+
+        var image = MembershipImage.Decode(_layout, response.Header.Revision, Keys(response, 0, 1), known ?? NewestKnown(), _unreadable.Note);
+        _heartbeats = new Heartbeats(_layout, Keys(response, 1, 1), readAt, _unreadable.Note);
+        _lastRead = image;
+        return image;
+    }
+
+    /// <summary>The newer of what the watch shows and what was read last.</summary>
+    private MembershipImage? NewestKnown()
+    {
+        var read = _lastRead;
+        lock (_lock)
+        {
+            if (_view?.Snapshot is not { } snapshot || (read is not null && read.Revision >= snapshot.Revision))
+                return read;
+            if (_fromView is not { } cached || cached.Snapshot != snapshot)
+                _fromView = (snapshot, MembershipImage.Decode(_layout, snapshot.Revision, snapshot.Values.Values, _fromView?.Image ?? read, _unreadable.Note));
+            return _fromView.Value.Image;
+        }
+    }
+
+    private async Task<bool> WriteRowAsync(MembershipEntry entry, long expectedRow, TableVersion tableVersion, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(tableVersion);
+        var writeId = NewWriteId();
+        var value = MembershipCodec.Encode(entry, writeId);
+        if (ParseETag(tableVersion.VersionEtag) is not { } expectedVersion)
+            return false;
+
+        var row = _layout.RowKey(entry.SiloAddress);
+        var request = new TxnRequest
+        {
+            Compare = { Txn.ModRevisionIs(_layout.VersionKey, expectedVersion), Txn.ModRevisionIs(row, expectedRow) },
+            Success = { Txn.Put(_layout.VersionKey, MembershipCodec.Encode(tableVersion.Version, writeId)), Txn.Put(row, value) },
+            Failure = { Txn.Get(_layout.VersionKey), Txn.Get(row) },
+        };
+        for (var attempt = 1; ; attempt++)
+        {
+            try
+            {
+                var response = await _etcd.TxnAsync(request, cancellationToken).ConfigureAwait(false);
+                return response.Succeeded || (attempt > 1 && WasOurs(response, row, expectedRow, writeId));
+            }
+            catch (EtcdException exception) when (exception.OutcomeUnknown && attempt < MaxAttemptsOfOneWrite)
+            {
+                Log.Resolving(_logger, exception, _layout.Prefix);
+            }
+        }
+    }
+
+    /// <summary>
+    /// After an attempt without an answer, a later one found the tokens changed: by that attempt, or by another writer?
+    /// </summary>
+    private bool WasOurs(TxnResponse failed, ByteString rowKey, long expectedRow, string writeId)
+    {
+        var image = MembershipImage.Decode(_layout, failed.Header.Revision, Keys(failed, 0, 2), known: null, _unreadable.Note);
+        var row = image.Rows.FirstOrDefault();
+        if (image.VersionWriteId == writeId || row?.WriteId == writeId)
+            return true;
+        var found = Keys(failed, 1, 1).FirstOrDefault();
+        if ((found?.ModRevision ?? 0) == expectedRow)
+            return false;
+        throw new EtcdException(
+            EtcdErrorCode.Timeout,
+            "Txn",
+            $"A write of the membership row {rowKey.ToStringUtf8()} got no answer, and the row has since been written by another silo. Read the table to see what holds.",
+            outcomeUnknown: true);
+    }
+
+    private static string NewWriteId() => Guid.NewGuid().ToString("N");
+}

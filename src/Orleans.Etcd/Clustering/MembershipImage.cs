@@ -1,0 +1,82 @@
+using System.Globalization;
+using Google.Protobuf;
+using Mvccpb;
+
+namespace Orleans.Etcd;
+
+/// <summary>
+/// The rows of the table at one revision, decoded. Immutable and never handed out: <see cref="ToTableData"/> copies.
+/// </summary>
+/// <remarks>
+/// Since every write of a row also writes the version, two images with the same <see cref="VersionModRevision"/> have
+/// the same rows: that is what lets a read of one key stand for a read of all.
+/// </remarks>
+internal sealed class MembershipImage
+{
+    private readonly Dictionary<ByteString, Row> _rows;
+
+    private MembershipImage(long revision, KeyValue? version, int number, string? writeId, Dictionary<ByteString, Row> rows)
+    {
+        Revision = revision;
+        VersionModRevision = version?.ModRevision ?? 0;
+        Version = new TableVersion(number, ETag(VersionModRevision));
+        VersionWriteId = writeId;
+        _rows = rows;
+    }
+
+    /// <summary>The revision that it was read at.</summary>
+    public long Revision { get; }
+
+    /// <summary>The mod_revision of the version's key; 0 where it does not exist.</summary>
+    public long VersionModRevision { get; }
+
+    public TableVersion Version { get; }
+
+    public string? VersionWriteId { get; }
+
+    public IReadOnlyCollection<Row> Rows => _rows.Values;
+
+    public static string ETag(long modRevision) => modRevision.ToString(CultureInfo.InvariantCulture);
+
+    /// <summary>Decodes the keys of <see cref="MembershipLayout.Range"/>, taking over rows that <paramref name="known"/> already has.</summary>
+    public static MembershipImage Decode(MembershipLayout layout, long revision, IEnumerable<KeyValue> keys, MembershipImage? known, Action<ByteString> unreadable)
+    {
+        KeyValue? version = null;
+        var rows = new Dictionary<ByteString, Row>(known?._rows.Count ?? 16);
+        foreach (var kv in keys)
+        {
+            if (kv.Key.Equals(layout.VersionKey))
+                version = kv;
+            else if (known is not null && known._rows.TryGetValue(kv.Key, out var row) && row.ModRevision == kv.ModRevision && row.Value.Equals(kv.Value))
+                rows.Add(kv.Key, row);
+            else if (DecodeRow(layout, kv) is { } decoded)
+                rows.Add(kv.Key, decoded);
+            else
+                unreadable(kv.Key);
+        }
+
+        var value = version is null ? null : MembershipCodec.TryDecodeVersion(version);
+        if (version is not null && value is null)
+            unreadable(version.Key);
+        // Someone overwrote it: etcd's own count of writes goes on where the number stopped, since each write is one step.
+        var number = value?.Version ?? (int)Math.Max(0, (version?.Version ?? 1) - 1);
+        return new MembershipImage(revision, version, number, value?.WriteId, rows);
+    }
+
+    /// <summary>The table as Orleans wants it, in objects of the caller's own.</summary>
+    public MembershipTableData ToTableData(Heartbeats heartbeats)
+    {
+        var members = new List<Tuple<MembershipEntry, string>>(_rows.Count);
+        foreach (var row in _rows.Values)
+            members.Add(Tuple.Create(MembershipCodec.Copy(row.Entry, heartbeats.IAmAliveTime(row)), row.ETag));
+        return new MembershipTableData(members, Version);
+    }
+
+    private static Row? DecodeRow(MembershipLayout layout, KeyValue kv) =>
+        kv.Key.Span.StartsWith(layout.SilosPrefix.Span) && MembershipCodec.TryDecodeEntry(kv, layout.SilosPrefix.Length, out var writeId) is { } entry
+            ? new Row(kv.Key, kv.Value, kv.ModRevision, ETag(kv.ModRevision), entry, writeId)
+            : null;
+
+    /// <summary>One silo's row; with its value, since after a restore one revision may stand for two writes.</summary>
+    internal sealed record Row(ByteString Key, ByteString Value, long ModRevision, string ETag, MembershipEntry Entry, string? WriteId);
+}

@@ -1,0 +1,40 @@
+using Etcdserverpb;
+using Google.Protobuf;
+using Orleans.Configuration;
+
+namespace Orleans.Etcd;
+
+/// <summary>The keys of one cluster's membership table, encoded once.</summary>
+internal sealed class MembershipLayout
+{
+    private readonly string _alive;
+    private readonly string _silos;
+
+    public MembershipLayout(string keyPrefix, ClusterOptions cluster)
+    {
+        var root = EtcdKeys.Cluster(keyPrefix, cluster.ServiceId, cluster.ClusterId);
+        Prefix = EtcdKeys.Membership(root);
+        _silos = EtcdKeys.Silos(root);
+        _alive = EtcdKeys.Alive(root);
+        VersionKey = ByteString.CopyFromUtf8(EtcdKeys.Version(root));
+        SilosPrefix = ByteString.CopyFromUtf8(_silos);
+        AlivePrefix = ByteString.CopyFromUtf8(_alive);
+    }
+
+    /// <summary>What holds the version and the rows, and nothing that changes more often.</summary>
+    public string Prefix { get; }
+
+    public ByteString VersionKey { get; }
+
+    public ByteString SilosPrefix { get; }
+
+    public ByteString AlivePrefix { get; }
+
+    public RangeRequest Range => new() { Key = ByteString.CopyFromUtf8(Prefix), RangeEnd = EtcdKeys.RangeEnd(Prefix) };
+
+    public RangeRequest AliveRange => new() { Key = AlivePrefix, RangeEnd = EtcdKeys.RangeEnd(_alive) };
+
+    public ByteString RowKey(SiloAddress silo) => ByteString.CopyFromUtf8(_silos + EtcdKeys.Silo(silo));
+
+    public ByteString AliveKey(SiloAddress silo) => ByteString.CopyFromUtf8(_alive + EtcdKeys.Silo(silo));
+}

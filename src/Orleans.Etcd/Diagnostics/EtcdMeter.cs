@@ -1,0 +1,38 @@
+using System.Diagnostics.Metrics;
+
+namespace Orleans.Etcd;
+
+/// <summary>The meter <c>Orleans.Etcd</c>. Names and units are listed in the README.</summary>
+internal static class EtcdMeter
+{
+    public const string Name = "Orleans.Etcd";
+
+    private static readonly Meter Meter = new(Name);
+
+    public static readonly Histogram<double> RequestDuration =
+        Meter.CreateHistogram<double>("orleans.etcd.request.duration", "s", "Time of a request to etcd, retries included, by operation and outcome.");
+
+    public static readonly Counter<long> Requests =
+        Meter.CreateCounter<long>("orleans.etcd.requests", "{request}", "Requests sent to etcd, each retry counted, by operation.");
+
+    public static readonly Counter<long> RequestErrors =
+        Meter.CreateCounter<long>("orleans.etcd.request.errors", "{error}", "Failed attempts, by operation and error.");
+
+    public static readonly Counter<long> Failovers =
+        Meter.CreateCounter<long>("orleans.etcd.endpoint.failovers", "{failover}", "Times that calls moved on from a member that failed or hung.");
+
+    public static readonly Counter<long> LeaseRenewals =
+        Meter.CreateCounter<long>("orleans.etcd.lease.renewals", "{renewal}", "Answered lease renewals.");
+
+    public static readonly Counter<long> LeasesLost =
+        Meter.CreateCounter<long>("orleans.etcd.lease.lost", "{lease}", "Leases lost without being revoked by their owner.");
+
+    public static readonly Counter<long> WatchReopens =
+        Meter.CreateCounter<long>("orleans.etcd.watch.reopens", "{reopen}", "Watches opened again after their stream ended.");
+
+    public static readonly Counter<long> WatchResyncs =
+        Meter.CreateCounter<long>("orleans.etcd.watch.resyncs", "{resync}", "Full reads by watches: at start, after compaction, after a restore.");
+
+    public static readonly Counter<long> UnreadableValues =
+        Meter.CreateCounter<long>("orleans.etcd.values.unreadable", "{value}", "Values under our prefix that could not be parsed and were skipped.");
+}

@@ -1,0 +1,219 @@
+namespace Orleans.Etcd;
+
+/// <summary>
+/// A lease that is kept alive, judged by its owner's own monotonic clock.
+/// </summary>
+/// <remarks>
+/// <para>Invariant: the deadline is the time of SENDING the last answered renewal plus the granted TTL, so it is never
+/// later than the server's. <see cref="Lost"/> fires at the deadline at the latest, hence before the server can expire
+/// the lease, in a process that is not frozen. Loss is final: an answer that comes later changes nothing.</para>
+/// <para>Survives: outages and restarts of etcd, of any member or all, that end before the deadline. Does not survive:
+/// an outage longer than the TTL; a process frozen for longer; etcd revoking a live lease, which it does when a leader
+/// that was frozen for longer than the TTL resumes. The owner learns of the last one only at its next renewal, after a
+/// third of the TTL at most, so whoever relies on a lease also watches its key.</para>
+/// </remarks>
+internal sealed class EtcdLease : IAsyncDisposable
+{
+    private readonly object _lock = new();
+    private readonly LeaseKeeper _keeper;
+    private readonly TimeProvider _time;
+    private readonly CancellationTokenSource _lost = new();
+    private readonly Queue<long> _unanswered = new();
+    private readonly ITimer _timer;
+    private long _lastAnswered;
+    private long _nextRenewal;
+    private TimeSpan _ttl;
+    private LeaseState _end = LeaseState.Held;
+
+    public EtcdLease(LeaseKeeper keeper, TimeProvider time, long id, TimeSpan ttl, long sent)
+    {
+        _keeper = keeper;
+        _time = time;
+        _ttl = ttl;
+        _lastAnswered = sent;
+        _nextRenewal = After(sent, ttl / 3);
+        Id = id;
+        _timer = time.CreateTimer(static lease => ((EtcdLease)lease!).CheckDeadline(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        CheckDeadline();
+    }
+
+    /// <summary>etcd's id of the lease.</summary>
+    public long Id { get; }
+
+    /// <summary>The time to live that etcd granted, in whole seconds; never less than what was asked for.</summary>
+    public TimeSpan Ttl
+    {
+        get
+        {
+            lock (_lock)
+                return _ttl;
+        }
+    }
+
+    /// <summary>Cancelled once the lease must be taken for lost; not when its owner releases it.</summary>
+    public CancellationToken Lost => _lost.Token;
+
+    /// <summary>How long the lease is certainly held without another renewal; zero when it is not held.</summary>
+    public TimeSpan Remaining
+    {
+        get
+        {
+            lock (_lock)
+                return _end == LeaseState.Held ? Max(TimeSpan.Zero, RemainingAtNow()) : TimeSpan.Zero;
+        }
+    }
+
+    /// <summary>The state by the clock, exact even when the timer that announces it is late.</summary>
+    public LeaseState State
+    {
+        get
+        {
+            lock (_lock)
+            {
+                if (_end != LeaseState.Held)
+                    return _end;
+                var remaining = RemainingAtNow();
+                if (remaining <= TimeSpan.Zero)
+                    return LeaseState.Lost;
+                return remaining < _ttl / 2 ? LeaseState.Unknown : LeaseState.Held;
+            }
+        }
+    }
+
+    /// <summary>When the next renewal is due, as a timestamp. The keeper's loop only.</summary>
+    public long NextRenewal
+    {
+        get
+        {
+            lock (_lock)
+                return _nextRenewal;
+        }
+    }
+
+    /// <summary>When the renewal that waits longest was sent, or null. The keeper's loop only.</summary>
+    public long? OldestUnanswered
+    {
+        get
+        {
+            lock (_lock)
+                return _unanswered.TryPeek(out var sent) ? sent : null;
+        }
+    }
+
+    /// <summary>Gives the lease back: etcd deletes its keys. Idempotent.</summary>
+    /// <exception cref="EtcdException">etcd did not confirm; then the keys go when the TTL has passed.</exception>
+    public async Task RevokeAsync(CancellationToken cancellationToken = default)
+    {
+        lock (_lock)
+        {
+            if (_end != LeaseState.Held)
+                return;
+            _end = LeaseState.Released;
+        }
+
+        _keeper.Remove(this);
+        await _timer.DisposeAsync().ConfigureAwait(false);
+        await _keeper.RevokeAsync(Id, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>Revokes the lease; when etcd cannot be reached it is left to expire.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        try
+        {
+            await RevokeAsync().ConfigureAwait(false);
+        }
+        catch (EtcdException exception)
+        {
+            _keeper.LeftToExpire(this, exception);
+        }
+    }
+
+    /// <summary>Notes that a renewal is about to be sent on the present stream.</summary>
+    public void Sending(long now)
+    {
+        lock (_lock)
+        {
+            _unanswered.Enqueue(now);
+            _nextRenewal = After(now, _ttl / 3);
+        }
+    }
+
+    /// <summary>
+    /// Notes etcd's answer to the oldest unanswered renewal of the present stream; etcd answers a stream in order.
+    /// </summary>
+    public void Answered(TimeSpan ttl)
+    {
+        lock (_lock)
+        {
+            if (_end != LeaseState.Held || !_unanswered.TryDequeue(out var sent))
+                return;
+            if (ttl > TimeSpan.Zero && RemainingAtNow() > TimeSpan.Zero)
+            {
+                _lastAnswered = sent;
+                _ttl = ttl;
+                return;
+            }
+
+            // Gone at the server, or answered after the deadline: whoever owns it may have been told so already.
+            _end = LeaseState.Lost;
+        }
+
+        Announce();
+    }
+
+    /// <summary>The stream broke: what it still owed is never answered, and a renewal is due at once.</summary>
+    public void StreamLost(long now)
+    {
+        lock (_lock)
+        {
+            _unanswered.Clear();
+            _nextRenewal = now;
+        }
+    }
+
+    /// <summary>Ends it without a word to etcd, when the connection is closed.</summary>
+    public void Abandon()
+    {
+        lock (_lock)
+        {
+            if (_end != LeaseState.Held)
+                return;
+            _end = LeaseState.Lost;
+        }
+
+        Announce();
+    }
+
+    private void CheckDeadline()
+    {
+        lock (_lock)
+        {
+            if (_end != LeaseState.Held)
+                return;
+            var remaining = RemainingAtNow();
+            if (remaining > TimeSpan.Zero)
+            {
+                _timer.Change(Max(remaining, TimeSpan.FromMilliseconds(1)), Timeout.InfiniteTimeSpan);
+                return;
+            }
+
+            _end = LeaseState.Lost;
+        }
+
+        Announce();
+    }
+
+    private void Announce()
+    {
+        _keeper.Remove(this);
+        _timer.Dispose();
+        _keeper.Announce(this, _lost);
+    }
+
+    private TimeSpan RemainingAtNow() => _ttl - _time.GetElapsedTime(_lastAnswered);
+
+    private long After(long timestamp, TimeSpan span) => timestamp + (long)(span.TotalSeconds * _time.TimestampFrequency);
+
+    private static TimeSpan Max(TimeSpan a, TimeSpan b) => a > b ? a : b;
+}

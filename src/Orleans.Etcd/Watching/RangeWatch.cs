@@ -1,0 +1,241 @@
+using System.Threading.Channels;
+using Etcdserverpb;
+using Google.Protobuf;
+using Microsoft.Extensions.Logging;
+using Mvccpb;
+
+namespace Orleans.Etcd;
+
+/// <summary>
+/// A key range as a gap-free sequence of revisions: first its state, then every change.
+/// </summary>
+/// <remarks>
+/// <para>Invariants. (1) Revisions rise strictly within an epoch; none is lost, doubled or reordered. (2) All changes of a
+/// revision arrive in one batch. (3) A batch that <see cref="RevisionBatch.IsResync"/> is the difference between the last
+/// batch and etcd's state at its revision, deletions included; that happens at start, when history up to the resume
+/// point was compacted, and when etcd was restored. (4) Nobody's slowness or failure but the consumer's own delays it.</para>
+/// <para>Survives everything: it goes on trying until it is disposed, and <see cref="LastError"/> says what holds it up.</para>
+/// </remarks>
+internal sealed partial class RangeWatch : IAsyncDisposable
+{
+    // Beyond this the consumer's slowness is handed to etcd through the stream's flow control.
+    private const int BufferedBatches = 256;
+    private const int SilentPeriods = 3;
+    private static readonly TimeSpan FirstBackoff = TimeSpan.FromMilliseconds(25);
+    private static readonly TimeSpan LongestBackoff = TimeSpan.FromSeconds(1);
+
+    private readonly EtcdConnection _etcd;
+    private readonly string _prefix;
+    private readonly ByteString _key;
+    private readonly ByteString _rangeEnd;
+    private readonly ILogger _logger;
+    private readonly CancellationTokenSource _stop = new();
+    private readonly Channel<RevisionBatch> _output = Channel.CreateBounded<RevisionBatch>(new BoundedChannelOptions(BufferedBatches) { SingleReader = true, SingleWriter = true });
+    private readonly RangeState _state = new();
+    private readonly Task _loop;
+    private EtcdEndpoint? _avoided;
+    private bool _stale = true;
+    private int _failures;
+
+    /// <summary>Starts watching all keys that begin with <paramref name="prefix"/>, which ends in a slash.</summary>
+    public RangeWatch(EtcdConnection etcd, string prefix)
+    {
+        _etcd = etcd;
+        _prefix = prefix;
+        _key = ByteString.CopyFromUtf8(prefix);
+        _rangeEnd = EtcdKeys.RangeEnd(prefix);
+        _logger = etcd.LoggerFactory.CreateLogger<RangeWatch>();
+        _loop = Detached.Run(RunAsync);
+    }
+
+    /// <summary>The batches, in order. One reader. Completes when the watch is disposed.</summary>
+    public ChannelReader<RevisionBatch> Batches => _output.Reader;
+
+    /// <summary>Why the watch does not make progress at the moment; null while it does.</summary>
+    public Exception? LastError { get; private set; }
+
+    /// <summary>Asks the watch to end; <see cref="DisposeAsync"/> also waits for that.</summary>
+    public void Stop() => _stop.Cancel();
+
+    public async ValueTask DisposeAsync()
+    {
+        Stop();
+        await _loop.ConfigureAwait(false);
+    }
+
+    private async Task RunAsync()
+    {
+        while (!_stop.IsCancellationRequested)
+        {
+            EtcdStream<WatchRequest, WatchResponse>? stream = null;
+            try
+            {
+                if (_stale)
+                    await ReadRangeAsync().ConfigureAwait(false);
+                stream = await _etcd.OpenAsync<WatchRequest, WatchResponse>(static (c, o) => c.WatchClient.Watch(o), _avoided, withToken: true, _stop.Token).ConfigureAwait(false);
+                var reason = await FollowAsync(stream).ConfigureAwait(false);
+                Log.Reopening(_logger, _prefix, stream.Endpoint.Address, reason, _state.Revision);
+            }
+            catch (Exception) when (_stop.IsCancellationRequested)
+            {
+                break;
+            }
+            catch (Exception exception)
+            {
+                NoteFailure(exception, stream);
+            }
+            finally
+            {
+                stream?.Dispose();
+            }
+
+            EtcdMeter.WatchReopens.Add(1);
+            await PauseAsync().ConfigureAwait(false);
+        }
+
+        _output.Writer.TryComplete();
+    }
+
+    private void NoteFailure(Exception exception, EtcdStream<WatchRequest, WatchResponse>? stream)
+    {
+        if (stream is null)
+        {
+            // etcd itself cannot be reached: said once, not at every attempt.
+            if (LastError is null)
+                Log.Failing(_logger, exception, _prefix);
+            LastError = exception;
+            return;
+        }
+
+        _avoided = stream.Endpoint;
+        _etcd.Examine(exception, stream.Token);
+        Log.Reopening(_logger, _prefix, stream.Endpoint.Address, exception.Message, _state.Revision);
+    }
+
+    private async Task PauseAsync()
+    {
+        if (_failures++ == 0)
+            return;
+        var backoff = FirstBackoff * Math.Pow(2, Math.Min(_failures, 10));
+        backoff = backoff < LongestBackoff ? backoff : LongestBackoff;
+        await Task.Delay(backoff * (0.5 + (Random.Shared.NextDouble() / 2)), _etcd.Time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+
+    private async Task ReadRangeAsync()
+    {
+        Log.Reading(_logger, _prefix);
+        var old = _state.Revision;
+        var response = await _etcd.RangeAsync(new RangeRequest { Key = _key, RangeEnd = _rangeEnd }, _stop.Token).ConfigureAwait(false);
+        EtcdMeter.WatchResyncs.Add(1);
+        if (response.Header.Revision < old)
+            Log.Restored(_logger, _prefix, old, response.Header.Revision);
+        var batch = _state.Replace(response);
+        _stale = false;
+        NoteReachable();
+        if (batch is not null)
+            await _output.Writer.WriteAsync(batch, _stop.Token).ConfigureAwait(false);
+    }
+
+    /// <summary>Follows the range on one stream until it ends; answers why.</summary>
+    private async Task<string> FollowAsync(EtcdStream<WatchRequest, WatchResponse> stream)
+    {
+        await stream.WriteAsync(CreateRequest()).WaitAsync(_etcd.Options.RequestTimeout, _etcd.Time).ConfigureAwait(false);
+        var pending = new List<Event>();
+        var created = false;
+        var silent = 0;
+        Task<bool>? next = null;
+        while (true)
+        {
+            next ??= stream.MoveNextAsync();
+            var patience = created ? _etcd.Options.WatchProgressInterval : _etcd.Options.RequestTimeout;
+            await Task.WhenAny(next, Task.Delay(patience, _etcd.Time, _stop.Token)).ConfigureAwait(false);
+            _stop.Token.ThrowIfCancellationRequested();
+            if (!next.IsCompleted)
+            {
+                if (!created || ++silent >= SilentPeriods)
+                    return Avoid(stream.Endpoint, "no answer");
+                await RequestProgressAsync(stream, patience).ConfigureAwait(false);
+                continue;
+            }
+
+            if (!await next.ConfigureAwait(false))
+                return Avoid(stream.Endpoint, "closed by etcd");
+            next = null;
+            silent = 0;
+            var response = stream.Current;
+            if (Refusal(response, stream) is { } refusal)
+                return refusal;
+            if (response.Created)
+            {
+                // Its revision is the member's own and says nothing about what has been delivered.
+                created = true;
+                await RequestProgressAsync(stream, patience).ConfigureAwait(false);
+                continue;
+            }
+
+            pending.AddRange(response.Events);
+            if (response.Fragment)
+                continue;
+            if (pending.Count == 0 && response.Header.Revision < _state.Revision)
+            {
+                // The member lags behind what was seen elsewhere, or etcd was restored; a linearizable read tells.
+                _stale = true;
+                return Avoid(stream.Endpoint, "behind a revision already seen");
+            }
+
+            NoteReachable();
+            _failures = 0;
+            foreach (var batch in _state.Apply(pending))
+                await _output.Writer.WriteAsync(batch, _stop.Token).ConfigureAwait(false);
+            pending.Clear();
+        }
+    }
+
+    private WatchRequest CreateRequest() => new()
+    {
+        CreateRequest = new WatchCreateRequest
+        {
+            Key = _key,
+            RangeEnd = _rangeEnd,
+            StartRevision = _state.Revision + 1,
+            ProgressNotify = true,
+            Fragment = true,
+        },
+    };
+
+    private static Task RequestProgressAsync(EtcdStream<WatchRequest, WatchResponse> stream, TimeSpan patience) =>
+        stream.WriteAsync(new WatchRequest { ProgressRequest = new WatchProgressRequest() }).WaitAsync(patience);
+
+    /// <summary>Why the watch must start over, or null. Starting over from the compact revision would lose deletions.</summary>
+    private string? Refusal(WatchResponse response, EtcdStream<WatchRequest, WatchResponse> stream)
+    {
+        if (response.Header.ClusterId != _state.ClusterId)
+        {
+            _stale = true;
+            return "another etcd cluster answers";
+        }
+
+        if (!response.Canceled)
+            return null;
+        _stale = true;
+        if (response.CompactRevision > 0)
+            return $"compacted up to revision {response.CompactRevision}";
+        // An expired token is refused here, in band; asking with a new one is harmless where it was something else.
+        if (response.Created || response.WatchId == -1)
+            _etcd.Invalidate(stream.Token);
+        return response.CancelReason.Length > 0 ? response.CancelReason : "cancelled by etcd";
+    }
+
+    private string Avoid(EtcdEndpoint endpoint, string reason)
+    {
+        _avoided = endpoint;
+        return reason;
+    }
+
+    private void NoteReachable()
+    {
+        if (LastError is not null)
+            Log.Recovered(_logger, _prefix, _state.Revision);
+        LastError = null;
+    }
+}

@@ -1,0 +1,17 @@
+using Xunit;
+
+namespace Orleans.Etcd.Tests.Testing;
+
+/// <summary>Waits for a condition that nothing announces.</summary>
+internal static class Eventually
+{
+    public static async Task IsTrueAsync(Func<bool> condition, string because)
+    {
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(20));
+        while (!condition())
+        {
+            if (limit.IsCancellationRequested) Assert.Fail($"Not true within 20 s: {because}");
+            await Task.Delay(20);
+        }
+    }
+}
