@@ -9,6 +9,8 @@ internal sealed class EtcdStream<TRequest, TResponse>(
     string? token,
     CancellationTokenSource life) : IDisposable
 {
+    private int _disposed;
+
     public EtcdEndpoint Endpoint => endpoint;
 
     public string? Token => token;
@@ -19,9 +21,11 @@ internal sealed class EtcdStream<TRequest, TResponse>(
 
     public Task<bool> MoveNextAsync() => call.ResponseStream.MoveNext(life.Token);
 
-    /// <summary>Ends the stream; a pending <see cref="MoveNextAsync"/> fails.</summary>
+    /// <summary>Ends the stream; a pending <see cref="MoveNextAsync"/> fails. Idempotent.</summary>
     public void Dispose()
     {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+            return;
         life.Cancel();
         call.Dispose();
         life.Dispose();

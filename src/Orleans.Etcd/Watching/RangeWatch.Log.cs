@@ -12,6 +12,9 @@ internal sealed partial class RangeWatch
         [LoggerMessage(41, LogLevel.Information, "Watch on {Prefix} ended at {Endpoint} ({Reason}); opening it again after revision {Revision}")]
         public static partial void Reopening(ILogger logger, string prefix, Uri? endpoint, string reason, long revision);
 
+        [LoggerMessage(45, LogLevel.Debug, "Watch on {Prefix} could not be opened again at {Endpoint} ({Reason})")]
+        public static partial void StillReopening(ILogger logger, string prefix, Uri? endpoint, string reason);
+
         [LoggerMessage(42, LogLevel.Warning, "Watch on {Prefix} cannot reach etcd, what it knows may be old; it goes on trying")]
         public static partial void Failing(ILogger logger, Exception exception, string prefix);
 

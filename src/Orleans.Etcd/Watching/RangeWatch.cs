@@ -1,6 +1,7 @@
 using System.Threading.Channels;
 using Etcdserverpb;
 using Google.Protobuf;
+using Grpc.Core;
 using Microsoft.Extensions.Logging;
 using Mvccpb;
 
@@ -109,7 +110,12 @@ internal sealed partial class RangeWatch : IAsyncDisposable
 
         _avoided = stream.Endpoint;
         _etcd.Examine(exception, stream.Token);
-        Log.Reopening(_logger, _prefix, stream.Endpoint.Address, exception.Message, _state.Revision);
+        var reason = exception is RpcException rpc ? rpc.Status.Detail : exception.Message;
+        // Once an outage, not once an attempt.
+        if (_failures == 0)
+            Log.Reopening(_logger, _prefix, stream.Endpoint.Address, reason, _state.Revision);
+        else
+            Log.StillReopening(_logger, _prefix, stream.Endpoint.Address, reason);
     }
 
     private async Task PauseAsync()
