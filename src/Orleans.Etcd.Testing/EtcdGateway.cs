@@ -12,6 +12,7 @@ namespace Orleans.Etcd.Testing;
 internal sealed class EtcdGateway : IDisposable
 {
     private static readonly TimeSpan RequestTimeout = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan RetryInterval = TimeSpan.FromMilliseconds(50);
     private readonly Uri _endpoint;
     private readonly HttpClient _client;
     private readonly List<X509Certificate2> _certificates = [];
@@ -50,6 +51,23 @@ internal sealed class EtcdGateway : IDisposable
         }
 
         return status == HttpStatusCode.OK ? Parse(target, text) : throw Refused(target, status, text);
+    }
+
+    /// <summary>As <see cref="PostAsync"/>, for a request that can be repeated: an election is waited for.</summary>
+    public async Task<JsonNode> ReadAsync(string path, JsonObject body, CancellationToken cancellationToken)
+    {
+        for (var start = Environment.TickCount64; ;)
+        {
+            try
+            {
+                return await PostAsync(path, body, cancellationToken).ConfigureAwait(false);
+            }
+            catch (EtcdServerException exception)
+                when (exception.Transient && Environment.TickCount64 - start < RequestTimeout.TotalMilliseconds)
+            {
+                await Task.Delay(RetryInterval, cancellationToken).ConfigureAwait(false);
+            }
+        }
     }
 
     /// <summary>Reads a plain page such as <c>/metrics</c>, whatever its status code.</summary>
@@ -121,7 +139,10 @@ internal sealed class EtcdGateway : IDisposable
     }
 
     private static EtcdServerException Refused(Uri target, HttpStatusCode status, string text) =>
-        new($"etcd answered POST {target} with {(int)status}: {text.Trim()}");
+        new($"etcd answered POST {target} with {(int)status}: {text.Trim()}")
+        {
+            Transient = status == HttpStatusCode.ServiceUnavailable,
+        };
 
     private SslClientAuthenticationOptions SslOptions(EtcdCertificates certificates, bool mutual)
     {

@@ -155,7 +155,7 @@ public sealed partial class EtcdServer : IAsyncDisposable
     public async Task<long> GetRevisionAsync(CancellationToken cancellationToken = default)
     {
         var body = new JsonObject { ["key"] = "AA==", ["count_only"] = true };
-        var answer = await _gateway.PostAsync("/v3/kv/range", body, cancellationToken).ConfigureAwait(false);
+        var answer = await _gateway.ReadAsync("/v3/kv/range", body, cancellationToken).ConfigureAwait(false);
         return Int64(answer["header"]?["revision"]);
     }
 

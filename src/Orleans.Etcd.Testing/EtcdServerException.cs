@@ -25,4 +25,7 @@ public sealed class EtcdServerException : Exception
 
     /// <summary>Whether etcd ended because one of its ports was taken.</summary>
     internal bool AddressInUse { get; init; }
+
+    /// <summary>Whether etcd was only between two leaders, or had none.</summary>
+    internal bool Transient { get; init; }
 }

@@ -5,12 +5,12 @@ namespace Orleans.Etcd;
 
 internal sealed partial class EtcdMembershipTable
 {
-    // etcd allows 128 operations; a silo takes two, the version one.
+    // etcd allows 128 comparisons and 128 operations; a silo takes two of each, the version one.
     private const int SilosPerCleanup = 60;
 
     /// <summary>
     /// Removes rows of dead silos whose last sign of life or vote lies strictly before the cutoff. Each step is one
-    /// transaction, guarded by the version and so by every row's state, so several silos may do it at once.
+    /// transaction, guarded by the version and by each silo's row and heartbeat, so several silos may do it at once.
     /// </summary>
     public async Task CleanupDefunctSiloEntriesAsync(DateTimeOffset beforeDate, CancellationToken cancellationToken = default)
     {
@@ -30,9 +30,11 @@ internal sealed partial class EtcdMembershipTable
             request.Success.Add(Txn.Put(_layout.VersionKey, MembershipCodec.Encode(image.Version.Next().Version, NewWriteId())));
             foreach (var row in defunct)
             {
+                var alive = _layout.AliveKey(row.Entry.SiloAddress);
                 request.Compare.Add(Txn.ModRevisionIs(row.Key, row.ModRevision));
+                request.Compare.Add(Txn.ModRevisionIs(alive, heartbeats.ModRevision(row)));
                 request.Success.Add(Txn.Delete(row.Key));
-                request.Success.Add(Txn.Delete(_layout.AliveKey(row.Entry.SiloAddress)));
+                request.Success.Add(Txn.Delete(alive));
             }
 
             var response = await _etcd.TxnAsync(request, cancellationToken).ConfigureAwait(false);

@@ -9,7 +9,7 @@ namespace Orleans.Etcd;
 /// </summary>
 internal sealed class Heartbeats
 {
-    private readonly Dictionary<ByteString, (long ModRevision, DateTime Time)> _bySilo = [];
+    private readonly Dictionary<ByteString, (long ModRevision, DateTime? Time)> _bySilo = [];
     private readonly int _silosPrefixLength;
 
     public Heartbeats(MembershipLayout layout, IEnumerable<KeyValue> keys, long readAt, Action<ByteString> unreadable)
@@ -18,22 +18,25 @@ internal sealed class Heartbeats
         ReadAt = readAt;
         foreach (var kv in keys)
         {
-            if (MembershipCodec.TryDecodeHeartbeat(kv) is { } value)
-                _bySilo[ByteString.CopyFrom(kv.Key.Span[layout.AlivePrefix.Length..])] = (kv.ModRevision, value.IAmAliveTime);
-            else
+            var value = MembershipCodec.TryDecodeHeartbeat(kv);
+            if (value is null)
                 unreadable(kv.Key);
+            _bySilo[ByteString.CopyFrom(kv.Key.Span[layout.AlivePrefix.Length..])] = (kv.ModRevision, value?.IAmAliveTime);
         }
     }
 
     /// <summary>When they were read, as a timestamp.</summary>
     public long ReadAt { get; }
 
-    public DateTime IAmAliveTime(MembershipImage.Row row)
+    public DateTime IAmAliveTime(MembershipImage.Row row) =>
+        TryGet(row, out var heartbeat) && heartbeat.ModRevision > row.ModRevision ? heartbeat.Time ?? row.Entry.IAmAliveTime : row.Entry.IAmAliveTime;
+
+    /// <summary>The mod_revision of the silo's heartbeat; 0 where it has none.</summary>
+    public long ModRevision(MembershipImage.Row row) => TryGet(row, out var heartbeat) ? heartbeat.ModRevision : 0;
+
+    private bool TryGet(MembershipImage.Row row, out (long ModRevision, DateTime? Time) heartbeat)
     {
-        if (_bySilo.Count == 0)
-            return row.Entry.IAmAliveTime;
-        return _bySilo.TryGetValue(ByteString.CopyFrom(row.Key.Span[_silosPrefixLength..]), out var heartbeat) && heartbeat.ModRevision > row.ModRevision
-            ? heartbeat.Time
-            : row.Entry.IAmAliveTime;
+        heartbeat = default;
+        return _bySilo.Count > 0 && _bySilo.TryGetValue(ByteString.CopyFrom(row.Key.Span[_silosPrefixLength..]), out heartbeat);
     }
 }

@@ -154,7 +154,8 @@ internal sealed partial class RangeWatch : IAsyncDisposable
         {
             next ??= stream.MoveNextAsync();
             var patience = created ? _etcd.Options.WatchProgressInterval : _etcd.Options.RequestTimeout;
-            await Task.WhenAny(next, Task.Delay(patience, _etcd.Time, _stop.Token)).ConfigureAwait(false);
+            if (!next.IsCompleted)
+                await ((Task)next.WaitAsync(patience, _etcd.Time, _stop.Token)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             _stop.Token.ThrowIfCancellationRequested();
             if (!next.IsCompleted)
             {
