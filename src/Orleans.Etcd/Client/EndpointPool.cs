@@ -8,6 +8,8 @@ namespace Orleans.Etcd;
 /// </summary>
 internal sealed class EndpointPool : IDisposable
 {
+    private static readonly TimeSpan HangingFor = TimeSpan.FromSeconds(10);
+
     private readonly object _lock = new();
     private readonly EtcdEndpoint[] _endpoints;
     private readonly TimeProvider _time;
@@ -41,32 +43,40 @@ internal sealed class EndpointPool : IDisposable
         }
     }
 
-    /// <summary>Records a failure; moves on when it was the member in use. Answers the member now in use.</summary>
-    public EtcdEndpoint Fail(EtcdEndpoint failed, bool hung)
+    /// <summary>
+    /// Records a failure; moves on when it was the member in use. Answers where calls go now if that is news: null when
+    /// they have not moved, or when that member was known to fail, as it is again and again in an outage of all.
+    /// </summary>
+    public EtcdEndpoint? Fail(EtcdEndpoint failed, bool hung)
     {
         EtcdEndpoint next;
+        bool known;
         lock (_lock)
         {
+            known = failed.Failing;
+            failed.Failing = true;
             failed.LastFailure = _time.GetTimestamp();
             failed.Hung = hung;
             if (failed != Current || _endpoints.Length == 1)
-                return Current;
+                return null;
             next = Best(except: failed);
             Volatile.Write(ref _current, Array.IndexOf(_endpoints, next));
         }
 
         if (hung)
             failed.Suspect();
-        return next;
+        return known ? null : next;
     }
 
     /// <summary>Records an answer, so that a member that healed counts as good as any.</summary>
     public void Succeed(EtcdEndpoint endpoint)
     {
-        if (endpoint.Hung)
+        if (!endpoint.Failing)
+            return;
+        lock (_lock)
         {
-            lock (_lock)
-                endpoint.Hung = false;
+            endpoint.Failing = false;
+            endpoint.Hung = false;
         }
     }
 
@@ -76,9 +86,12 @@ internal sealed class EndpointPool : IDisposable
             endpoint.Dispose();
     }
 
-    // One that refuses costs a moment, one that hangs a whole timeout: those come last; then the longest since a failure.
+    // One that refuses costs a moment, one that hangs a whole timeout: those come last for a while, and then have their
+    // turn like the others, since they may be the only ones left; otherwise the longest since a failure.
     private EtcdEndpoint Best(EtcdEndpoint except) =>
-        _endpoints.Where(endpoint => endpoint != except).OrderBy(endpoint => endpoint.Hung).ThenBy(endpoint => endpoint.LastFailure).FirstOrDefault(except);
+        _endpoints.Where(endpoint => endpoint != except).OrderBy(IsHanging).ThenBy(endpoint => endpoint.LastFailure).FirstOrDefault(except);
+
+    private bool IsHanging(EtcdEndpoint endpoint) => endpoint.Hung && _time.GetElapsedTime(endpoint.LastFailure) < HangingFor;
 
     private static string WithPort(string endpoint)
     {

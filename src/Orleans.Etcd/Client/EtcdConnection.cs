@@ -250,9 +250,7 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
         if (!failure.TryElsewhere && failure.Code != EtcdErrorCode.TlsFailure)
             return;
         var hung = failure.Code == EtcdErrorCode.Timeout;
-        var wasCurrent = _pool.Current == endpoint;
-        var next = _pool.Fail(endpoint, hung);
-        if (!wasCurrent || next == endpoint)
+        if (_pool.Fail(endpoint, hung) is not { } next)
             return;
         EtcdMeter.Failovers.Add(1);
         if (hung)

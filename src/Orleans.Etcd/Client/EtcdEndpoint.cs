@@ -64,6 +64,9 @@ internal sealed class EtcdEndpoint : IDisposable
     /// <summary>Whether that failure was silence rather than a refusal. Guarded by the pool's lock.</summary>
     public bool Hung { get; set; }
 
+    /// <summary>Whether nothing has succeeded on it since. Guarded by the pool's lock.</summary>
+    public bool Failing { get; set; }
+
     public void Suspect()
     {
         // Not disposed: a stream may be linking to it at this moment, and without a timer it holds nothing.
