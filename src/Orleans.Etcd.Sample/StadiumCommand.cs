@@ -1,0 +1,168 @@
+using System.Diagnostics;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Orleans.Configuration;
+using Orleans.Etcd.Testing;
+
+namespace Orleans.Etcd.Sample;
+
+/// <summary>
+/// Three silos and a client; one silo leaves, one is killed, a new one joins, while calls go on. Every step counts only
+/// when the cluster itself says that it has happened.
+/// </summary>
+internal sealed class StadiumCommand(string? endpoints, bool once)
+{
+    private static readonly TimeSpan JoinLimit = TimeSpan.FromSeconds(40);
+    private static readonly TimeSpan LeaveLimit = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan DeathLimit = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(30);
+
+    private readonly Stopwatch _clock = Stopwatch.StartNew();
+    private readonly Dictionary<string, SiloProcess> _silos = [];
+    private readonly List<(string Step, bool Seen, TimeSpan Took)> _steps = [];
+    private readonly string _cluster = $"sample-{Guid.NewGuid():N}"[..15];
+    private readonly string _logs = Directory.CreateTempSubdirectory("orleans-etcd-sample-").FullName;
+    private string _endpoints = endpoints ?? string.Empty;
+
+    public async Task<int> RunAsync(CancellationToken cancellationToken)
+    {
+        EtcdServer? server = null;
+        try
+        {
+            if (endpoints is null)
+            {
+                server = await EtcdServer.StartAsync(cancellationToken: cancellationToken);
+                _endpoints = server.Endpoint.ToString();
+                Show($"etcd {server.Version} started at {server.Endpoint}");
+            }
+
+            var seen = await RunClusterAsync(cancellationToken);
+            if (seen)
+                Directory.Delete(_logs, recursive: true);
+            else
+                Show($"the silos' logs are in {_logs}");
+            return seen ? 0 : 1;
+        }
+        finally
+        {
+            foreach (var silo in _silos.Values)
+                await silo.DisposeAsync();
+            if (server is not null)
+                await server.DisposeAsync();
+        }
+    }
+
+    private async Task<bool> RunClusterAsync(CancellationToken cancellationToken)
+    {
+        Heading("Three silos join");
+        foreach (var name in new[] { "silo-1", "silo-2", "silo-3" })
+            StartSilo(name);
+        using var host = BuildClient();
+        await host.StartAsync(cancellationToken);
+        var grains = host.Services.GetRequiredService<IClusterClient>();
+        using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        var board = new MembershipBoard(grains, Show);
+        var calls = new CallLoop(grains);
+        var running = Task.WhenAll(board.RunAsync(stop.Token), calls.RunAsync(stop.Token, cancellationToken));
+        try
+        {
+            await StepAsync("three silos joined", () => board.SeesAsync(SiloStatus.Active, JoinLimit, cancellationToken, "silo-1", "silo-2", "silo-3"));
+            await StepAsync("all three answer calls", () => AnswerAsync(calls, cancellationToken, "silo-1", "silo-2", "silo-3"));
+
+            Heading("silo-2 leaves gracefully (SIGTERM)");
+            _silos["silo-2"].Terminate();
+            await StepAsync("silo-2 left", () => board.SeesAsync(SiloStatus.Dead, LeaveLimit, cancellationToken, "silo-2"));
+            await StepAsync("the others answer calls", () => AnswerAsync(calls, cancellationToken, "silo-1", "silo-3"));
+
+            Heading("silo-3 is killed (SIGKILL)");
+            _silos["silo-3"].Kill();
+            await StepAsync("silo-3 was declared dead", () => board.SeesAsync(SiloStatus.Dead, DeathLimit, cancellationToken, "silo-3"));
+            await StepAsync("silo-1 answers calls", () => AnswerAsync(calls, cancellationToken, "silo-1"));
+
+            Heading("silo-4 joins");
+            StartSilo("silo-4");
+            await StepAsync("silo-4 joined", () => board.SeesAsync(SiloStatus.Active, JoinLimit, cancellationToken, "silo-4"));
+            await StepAsync("silo-4 answers calls", () => AnswerAsync(calls, cancellationToken, "silo-1", "silo-4"));
+            if (!once)
+            {
+                Heading("Calls go on; Ctrl+C ends it");
+                await ReportUntilCancelledAsync(calls, cancellationToken);
+            }
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            // Ctrl+C: what was seen so far is summed up.
+        }
+        finally
+        {
+            await stop.CancelAsync();
+            await running;
+        }
+
+        return Summarise(calls, cancellationToken);
+    }
+
+    private IHost BuildClient()
+    {
+        var builder = Host.CreateApplicationBuilder();
+        builder.Logging.SetMinimumLevel(LogLevel.Error);
+        builder.UseOrleansClient(client => client
+            .UseEtcdClustering(_endpoints)
+            .Configure<ClusterOptions>(options =>
+            {
+                options.ServiceId = "stadium";
+                options.ClusterId = _cluster;
+            })
+            .Configure<GatewayOptions>(options => options.GatewayListRefreshPeriod = TimeSpan.FromSeconds(1)));
+        return builder.Build();
+    }
+
+    private void StartSilo(string name) => _silos.Add(name, SiloProcess.Start(name, _endpoints, _cluster, _logs));
+
+    private async Task StepAsync(string step, Func<Task<bool>> happens)
+    {
+        var started = _clock.Elapsed;
+        var seen = await happens();
+        _steps.Add((step, seen, _clock.Elapsed - started));
+        Show(seen ? $"seen: {step}" : $"NOT seen: {step}");
+    }
+
+    /// <summary>Whether each of these silos answers a call from now on.</summary>
+    private static async Task<bool> AnswerAsync(CallLoop calls, CancellationToken cancellationToken, params string[] silos)
+    {
+        calls.TakeSilosSeen();
+        var missing = silos.ToHashSet();
+        for (var waited = Stopwatch.StartNew(); missing.Count > 0 && waited.Elapsed < CallLimit;)
+        {
+            await Task.Delay(200, cancellationToken);
+            missing.ExceptWith(calls.TakeSilosSeen());
+        }
+
+        return missing.Count == 0;
+    }
+
+    private async Task ReportUntilCancelledAsync(CallLoop calls, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            await Task.Delay(TimeSpan.FromSeconds(5), cancellationToken);
+            var (succeeded, retried, failed) = calls.Counts;
+            Show($"calls: {succeeded} succeeded, {retried} retried, {failed} failed; answered by {string.Join(", ", calls.TakeSilosSeen().Order())}");
+        }
+    }
+
+    private bool Summarise(CallLoop calls, CancellationToken cancellationToken)
+    {
+        Heading("Summary");
+        foreach (var (step, seen, took) in _steps)
+            Console.WriteLine($"  {(seen ? "seen" : "NOT SEEN"),-8}  {took.TotalSeconds,5:F1} s  {step}");
+        var (succeeded, retried, failed) = calls.Counts;
+        Console.WriteLine($"  calls: {succeeded} succeeded at once, {retried} after a retry, {failed} failed");
+        return _steps.All(step => step.Seen) && (_steps.Count == 8 || cancellationToken.IsCancellationRequested) && failed == 0;
+    }
+
+    private void Heading(string text) => Console.WriteLine($"\n{text}");
+
+    private void Show(string text) => Console.WriteLine($"  +{_clock.Elapsed.TotalSeconds,5:F1} s  {text}");
+}
