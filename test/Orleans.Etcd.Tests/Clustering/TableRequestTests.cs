@@ -1,0 +1,94 @@
+using System.Globalization;
+using System.Text.RegularExpressions;
+using Microsoft.Extensions.Logging.Abstractions;
+using Orleans.Configuration;
+using Xunit;
+
+namespace Orleans.Etcd.Tests.Clustering;
+
+/// <summary>What each operation costs, counted by the server itself.</summary>
+public abstract partial class TableRequestTests(SharedEtcd etcd)
+{
+    [Fact]
+    public async Task Heartbeat_IsOnePut()
+    {
+        await using var cluster = await FilledAsync();
+        Assert.Equal("Put=1", await CountAsync(() => cluster.First.UpdateIAmAliveAsync(Silos.Entry(1))));
+    }
+
+    [Fact]
+    public async Task InsertAndUpdate_AreOneTransaction()
+    {
+        await using var cluster = await FilledAsync();
+        var read = await cluster.First.ReadRowAsync(Silos.Address(1));
+        Assert.Equal("Txn=1", await CountAsync(() => cluster.First.UpdateRowAsync(Silos.Entry(1), read.Members[0].Item2, read.Version.Next())));
+        var version = (await cluster.First.ReadAllAsync()).Version;
+        Assert.Equal("Txn=1", await CountAsync(() => cluster.First.InsertRowAsync(Silos.Entry(99), version.Next())));
+    }
+
+    [Fact]
+    public async Task ReadAll_IsOneRequest_AndReadsNoRowWhereNothingChanged()
+    {
+        await using var cluster = await FilledAsync();
+        await cluster.First.ReadAllAsync();
+        var keysBefore = await RangesAsync();
+        Assert.Equal("Txn=1", await CountAsync(() => cluster.First.ReadAllAsync()));
+        // The one key is the version, which etcd looks up to compare it.
+        Assert.Equal(keysBefore + 1, await RangesAsync());
+
+        await cluster.Second.InsertAsync(Silos.Entry(50));
+        Assert.Equal("Txn=1", await CountAsync(async () => Assert.Equal(6, (await cluster.First.ReadAllAsync()).Members.Count)));
+        Assert.Equal("Txn=1", await CountAsync(() => cluster.First.ReadRowAsync(Silos.Address(1))));
+    }
+
+    [Fact]
+    public async Task GetGateways_IsNoRequest()
+    {
+        await using var cluster = await FilledAsync();
+        await using var gateways = new EtcdGatewayListProvider(
+            cluster.Etcd, Microsoft.Extensions.Options.Options.Create(cluster.Options), Microsoft.Extensions.Options.Options.Create(new GatewayOptions()), NullLogger<EtcdGatewayListProvider>.Instance);
+        await gateways.InitializeGatewayListProviderAsync();
+        Assert.Equal(5, (await gateways.GetGatewaysAsync()).Count);
+        Assert.Equal("", await CountAsync(async () =>
+        {
+            for (var i = 0; i < 100; i++)
+                await gateways.GetGatewaysAsync();
+        }));
+    }
+
+    private async Task<Cluster> FilledAsync()
+    {
+        var cluster = await Cluster.CreateAsync(etcd);
+        await cluster.First.InsertAsync([.. Enumerable.Range(1, 5).Select(i => Silos.Entry(i))]);
+        return cluster;
+    }
+
+    private async Task<string> CountAsync(Func<Task> operation)
+    {
+        var before = await HandledAsync();
+        await operation();
+        var after = await HandledAsync();
+        return string.Join(" ", after.Where(method => method.Value > before.GetValueOrDefault(method.Key)).Select(method => $"{method.Key}={method.Value - before.GetValueOrDefault(method.Key)}"));
+    }
+
+    /// <summary>Unary requests of all services, by method.</summary>
+    private async Task<Dictionary<string, long>> HandledAsync()
+    {
+        var metrics = await etcd.Server.GetMetricsAsync();
+        return Handled().Matches(metrics)
+            .GroupBy(match => match.Groups[1].Value)
+            .ToDictionary(group => group.Key, group => group.Sum(match => long.Parse(match.Groups[2].Value, CultureInfo.InvariantCulture)));
+    }
+
+    private async Task<long> RangesAsync() => long.Parse(Ranges().Match(await etcd.Server.GetMetricsAsync()).Groups[1].Value, CultureInfo.InvariantCulture);
+
+    [GeneratedRegex("""^grpc_server_handled_total\{[^}]*grpc_method="(\w+)"[^}]*grpc_type="unary"\} (\d+)""", RegexOptions.Multiline)]
+    private static partial Regex Handled();
+
+    [GeneratedRegex("""^etcd_(?:debugging_)?mvcc_range_total (\d+)""", RegexOptions.Multiline)]
+    private static partial Regex Ranges();
+}
+
+public sealed class TableRequestsOn34(SharedEtcd34 etcd) : TableRequestTests(etcd), IClassFixture<SharedEtcd34>;
+
+public sealed class TableRequestsOn35(SharedEtcd35 etcd) : TableRequestTests(etcd), IClassFixture<SharedEtcd35>;
