@@ -30,7 +30,6 @@ internal sealed partial class SiloProcess : IAsyncDisposable
 
     public static SiloProcess Start(string name, string endpoints, string cluster, string logDirectory)
     {
-        var ports = FreePorts(2);
         var start = new ProcessStartInfo(Environment.ProcessPath!)
         {
             RedirectStandardInput = true,
@@ -40,7 +39,7 @@ internal sealed partial class SiloProcess : IAsyncDisposable
         // Run as `dotnet Program.dll`, the program is an argument; run by its own launcher, it is not.
         if (Path.GetFileNameWithoutExtension(start.FileName).Equals("dotnet", StringComparison.OrdinalIgnoreCase))
             start.ArgumentList.Add(typeof(SiloProcess).Assembly.Location);
-        foreach (var argument in new[] { "silo", name, endpoints, cluster, $"{ports[0]}", $"{ports[1]}" })
+        foreach (var argument in new[] { "silo", name, endpoints, cluster, $"{FreePort()}", $"{FreePort()}" })
             start.ArgumentList.Add(argument);
         return new SiloProcess(name, Process.Start(start)!, Path.Combine(logDirectory, name + ".log"));
     }
@@ -63,13 +62,23 @@ internal sealed partial class SiloProcess : IAsyncDisposable
             _log.Dispose();
     }
 
-    private static int[] FreePorts(int count)
+    // Below the range of outgoing connections, so that none of those takes one before the silo does.
+    private static int FreePort()
     {
-        var listeners = Enumerable.Range(0, count).Select(_ => new TcpListener(IPAddress.Loopback, 0)).ToList();
-        listeners.ForEach(listener => listener.Start());
-        var ports = listeners.Select(listener => ((IPEndPoint)listener.LocalEndpoint).Port).ToArray();
-        listeners.ForEach(listener => listener.Stop());
-        return ports;
+        while (true)
+        {
+            var port = Random.Shared.Next(10_000, 30_000);
+            try
+            {
+                using var listener = new TcpListener(IPAddress.Loopback, port);
+                listener.Start();
+                return port;
+            }
+            catch (SocketException)
+            {
+                // Taken: another one.
+            }
+        }
     }
 
     [LibraryImport("libc")]

@@ -1,0 +1,18 @@
+using System.Net;
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Orleans.Configuration;
+using Orleans.Etcd.Tests.Silo;
+
+// One silo, from options such as --Endpoints http://127.0.0.1:2379 --ClusterId c --SiloPort 1 --GatewayPort 2.
+var builder = Host.CreateApplicationBuilder(args);
+builder.Logging.SetMinimumLevel(LogLevel.Warning);
+var configuration = builder.Configuration;
+builder.UseOrleans(silo => silo
+    .UseEtcdClustering(configuration["Endpoints"]!)
+    .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = configuration["ClusterId"]!)
+    .Configure<ClusterMembershipOptions>(options => options.ProbeQuickly())
+    .Configure<SiloOptions>(options => options.SiloName = configuration["SiloName"]!)
+    .ConfigureEndpoints(IPAddress.Loopback, configuration.GetValue<int>("SiloPort"), configuration.GetValue<int>("GatewayPort")));
+await builder.Build().RunAsync();

@@ -1,0 +1,116 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Orleans.Configuration;
+using Orleans.Etcd.Tests.Silo;
+using Xunit;
+
+namespace Orleans.Etcd.Tests.Clusters;
+
+/// <summary>A cluster of silo processes and one client in this process.</summary>
+internal sealed class ClusterProcesses(IReadOnlyList<Uri> endpoints) : IAsyncDisposable
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
+
+    private readonly string _clusterId = $"cluster-{Guid.NewGuid():N}";
+    private readonly List<SiloProcess> _silos = [];
+    private IHost? _client;
+
+    public IClusterClient Client => _client!.Services.GetRequiredService<IClusterClient>();
+
+    public async Task<SiloProcess> StartSiloAsync(string name, (int Silo, int Gateway)? ports = null)
+    {
+        var (siloPort, gatewayPort) = ports ?? (FreePort(), FreePort());
+        var silo = await SiloProcess.StartAsync(name, _clusterId, endpoints, siloPort, gatewayPort);
+        _silos.Add(silo);
+        return silo;
+    }
+
+    public async Task StartClientAsync()
+    {
+        var builder = Host.CreateApplicationBuilder();
+        builder.Logging.ClearProviders();
+        builder.UseOrleansClient(client => client
+            .UseEtcdClustering(string.Join(',', endpoints))
+            .Configure<GatewayOptions>(options => options.GatewayListRefreshPeriod = TimeSpan.FromSeconds(1))
+            .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = _clusterId));
+        _client = builder.Build();
+        await _client.StartAsync();
+    }
+
+    /// <summary>Waits until the cluster itself says that the silo's latest incarnation has this status.</summary>
+    public async Task<MembershipEntry> SeesAsync(SiloProcess silo, SiloStatus status)
+    {
+        var clock = Stopwatch.StartNew();
+        MembershipEntry? last = null;
+        while (clock.Elapsed < Limit)
+        {
+            try
+            {
+                var hosts = await Client.GetGrain<IManagementGrain>(0).GetDetailedHosts(onlyActive: false).WaitAsync(TimeSpan.FromSeconds(5));
+                last = hosts.Where(host => host.SiloAddress.Endpoint.Equals(silo.Endpoint)).MaxBy(host => host.SiloAddress.Generation);
+                if (last?.Status == status)
+                    return last;
+            }
+            catch (Exception exception) when (exception is OrleansException or TimeoutException)
+            {
+                // The silo that was asked is the one that went.
+            }
+
+            await Task.Delay(100);
+        }
+
+        Assert.Fail($"{silo.Name} is {last?.Status.ToString() ?? "unknown"} and not {status} after {Limit}. Its output: {silo.Output}");
+        return last!;
+    }
+
+    /// <summary>Calls fresh grains until all these silos have answered.</summary>
+    public async Task AnswersAsync(params SiloProcess[] silos)
+    {
+        var missing = silos.Select(silo => silo.Endpoint).ToHashSet();
+        var clock = Stopwatch.StartNew();
+        while (missing.Count > 0)
+        {
+            Assert.True(clock.Elapsed < Limit, $"no answer from {string.Join(", ", missing)}");
+            try
+            {
+                var here = await Client.GetGrain<IWhere>(Random.Shared.NextInt64()).Here().WaitAsync(TimeSpan.FromSeconds(5));
+                missing.Remove(here.Endpoint);
+            }
+            catch (Exception exception) when (exception is OrleansException or TimeoutException)
+            {
+                await Task.Delay(50);
+            }
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (var silo in _silos)
+            await silo.DisposeAsync();
+        if (_client is IAsyncDisposable client)
+            await client.DisposeAsync();
+    }
+
+    // Below the range of outgoing connections: a port from that range may be somebody's by the time the silo binds it.
+    private static int FreePort()
+    {
+        while (true)
+        {
+            var port = Random.Shared.Next(11_000, 20_000);
+            try
+            {
+                using var listener = new TcpListener(IPAddress.Loopback, port);
+                listener.Start();
+                return port;
+            }
+            catch (SocketException)
+            {
+                // Taken: another one.
+            }
+        }
+    }
+}
