@@ -144,9 +144,9 @@ internal sealed class TcpProxy : IAsyncDisposable
     {
         await Task.Yield();
         var server = new Socket(SocketType.Stream, ProtocolType.Tcp) { NoDelay = true };
-        client.NoDelay = true;
         try
         {
+            client.NoDelay = true;
             await GateAsync(answers: false);
             lock (_lock)
             {

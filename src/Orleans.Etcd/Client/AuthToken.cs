@@ -15,7 +15,12 @@ internal sealed class AuthToken(Func<Task<string>> authenticate)
         lock (_lock)
         {
             if (_token is null || _token.IsFaulted || _token.IsCanceled)
+            {
                 _token = authenticate();
+                // All its callers may have given up when it fails.
+                _ = _token.ContinueWith(static ended => _ = ended.Exception, CancellationToken.None, TaskContinuationOptions.OnlyOnFaulted, TaskScheduler.Default);
+            }
+
             token = _token;
         }
 

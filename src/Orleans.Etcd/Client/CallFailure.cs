@@ -1,5 +1,6 @@
 using System.Net.Sockets;
 using System.Security.Authentication;
+using System.Security.Cryptography;
 using Grpc.Core;
 
 namespace Orleans.Etcd;
@@ -24,6 +25,9 @@ internal readonly record struct CallFailure(EtcdErrorCode Code, bool MayBeApplie
         var cause = rpc.Status.DebugException ?? rpc.InnerException;
         if (Find<AuthenticationException>(cause) is not null)
             return new(EtcdErrorCode.TlsFailure, false, false, rpc);
+        // With TLS 1.3 the server's refusal of a client certificate is an alert that arrives after the handshake.
+        if (Find<CryptographicException>(cause) is not null)
+            return new(EtcdErrorCode.TlsFailure, !detail.Contains("did not complete the HTTP/2 handshake", StringComparison.Ordinal), false, rpc);
 
         return rpc.StatusCode switch
         {
@@ -77,6 +81,9 @@ internal readonly record struct CallFailure(EtcdErrorCode Code, bool MayBeApplie
         var unknown = isWrite && MayBeApplied;
         var advice = Code switch
         {
+            EtcdErrorCode.Unavailable when reason.Contains("SSL connection", StringComparison.Ordinal) => "Check that etcd runs there and speaks TLS, as https says.",
+            // What is left of it where the runtime loses the server's refusal of a client certificate, or speaks plain to TLS.
+            EtcdErrorCode.Unavailable when reason.Contains("complete the HTTP/2 handshake", StringComparison.Ordinal) => "Check that etcd runs there, whether it speaks http or https, and whether it demands a client certificate.",
             EtcdErrorCode.Unavailable => "Check that etcd runs, has a quorum and listens there.",
             EtcdErrorCode.Timeout => "etcd, or the network to it, is overloaded, frozen or without a quorum.",
             EtcdErrorCode.TlsFailure => "Check CaCertificateFile, ServerName and the client certificate, and that the endpoint speaks TLS.",

@@ -11,4 +11,13 @@ internal static class Detached
         using (ExecutionContext.SuppressFlow())
             return Task.Run(loop);
     }
+
+    /// <summary>A timer, not yet running, that does not keep the caller's execution context for as long as it lives.</summary>
+    public static ITimer CreateTimer(TimeProvider time, TimerCallback callback, object state)
+    {
+        if (ExecutionContext.IsFlowSuppressed())
+            return time.CreateTimer(callback, state, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        using (ExecutionContext.SuppressFlow())
+            return time.CreateTimer(callback, state, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+    }
 }

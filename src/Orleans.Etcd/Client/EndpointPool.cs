@@ -96,7 +96,9 @@ internal sealed class EndpointPool : IDisposable
     private static string WithPort(string endpoint)
     {
         var uri = new Uri(endpoint);
-        var explicitPort = endpoint.TrimEnd('/').EndsWith($":{uri.Port}", StringComparison.Ordinal);
+        if (!uri.IsDefaultPort)
+            return endpoint;
+        var explicitPort = endpoint.Trim().TrimEnd('/').EndsWith($":{uri.Port}", StringComparison.Ordinal);
         return explicitPort ? endpoint : new UriBuilder(uri) { Port = 2379 }.Uri.ToString();
     }
 }

@@ -17,9 +17,9 @@ internal sealed class EtcdStream<TRequest, TResponse>(
 
     public TResponse Current => call.ResponseStream.Current;
 
-    public Task WriteAsync(TRequest request) => call.RequestStream.WriteAsync(request, life.Token);
+    public Task WriteAsync(TRequest request) => Observed(call.RequestStream.WriteAsync(request, life.Token));
 
-    public Task<bool> MoveNextAsync() => call.ResponseStream.MoveNext(life.Token);
+    public Task<bool> MoveNextAsync() => Observed(call.ResponseStream.MoveNext(life.Token));
 
     /// <summary>Ends the stream; a pending <see cref="MoveNextAsync"/> fails. Idempotent.</summary>
     public void Dispose()
@@ -29,5 +29,17 @@ internal sealed class EtcdStream<TRequest, TResponse>(
         life.Cancel();
         call.Dispose();
         life.Dispose();
+    }
+
+    // Whoever ran out of patience no longer awaits it, and its failure would come up as an unobserved exception.
+    private static TTask Observed<TTask>(TTask task)
+        where TTask : Task
+    {
+        _ = task.ContinueWith(
+            static ended => _ = ended.Exception,
+            CancellationToken.None,
+            TaskContinuationOptions.OnlyOnFaulted | TaskContinuationOptions.ExecuteSynchronously,
+            TaskScheduler.Default);
+        return task;
     }
 }

@@ -44,7 +44,7 @@ public sealed class EtcdOptionsValidator : IValidateOptions<EtcdOptions>
         {
             if (!Uri.TryCreate(endpoint, UriKind.Absolute, out var uri) || (uri.Scheme != Uri.UriSchemeHttp && uri.Scheme != Uri.UriSchemeHttps) || uri.Host.Length == 0)
             {
-                failures.Add($"{Name(nameof(options.Endpoints))} has '{Quote(endpoint)}', which is not a URL of the form http://host:port or https://host:port.");
+                failures.Add($"{Name(nameof(options.Endpoints))} has '{QuoteUrl(endpoint)}', which is not a URL of the form http://host:port or https://host:port.");
                 continue;
             }
 
@@ -133,6 +133,9 @@ public sealed class EtcdOptionsValidator : IValidateOptions<EtcdOptions>
         if (value < least || value > most)
             failures.Add($"{Name(option)} is {value}; it must lie between {least} and {most}.");
     }
+
+    /// <summary>As <see cref="Quote"/>, without what may be a user and a password.</summary>
+    private static string QuoteUrl(string? value) => Quote(value is null ? null : value[(value.LastIndexOf('@') + 1)..]);
 
     private static string Name(string option) => $"{nameof(EtcdOptions)}.{option}";
 

@@ -33,7 +33,7 @@ internal sealed class EtcdLease : IAsyncDisposable
         _lastAnswered = sent;
         _nextRenewal = After(sent, ttl / 3);
         Id = id;
-        _timer = time.CreateTimer(static lease => ((EtcdLease)lease!).CheckDeadline(), this, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
+        _timer = Detached.CreateTimer(time, static lease => ((EtcdLease)lease!).CheckDeadline(), this);
         CheckDeadline();
     }
 
@@ -77,6 +77,16 @@ internal sealed class EtcdLease : IAsyncDisposable
                     return LeaseState.Lost;
                 return remaining < _ttl / 2 ? LeaseState.Unknown : LeaseState.Held;
             }
+        }
+    }
+
+    /// <summary>Whether its end was noted. From then on it is not to be renewed.</summary>
+    public bool HasEnded
+    {
+        get
+        {
+            lock (_lock)
+                return _end != LeaseState.Held;
         }
     }
 

@@ -52,7 +52,9 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDis
         lock (_lock)
         {
             ObjectDisposedException.ThrowIf(_stop.IsCancellationRequested, connection);
-            _leases.Add(lease.Id, lease);
+            // The answer may have come after the deadline: then it is not ours to renew.
+            if (!lease.HasEnded)
+                _leases.Add(lease.Id, lease);
             _loop ??= Detached.Run(RunAsync);
             _wake.TrySetResult();
         }

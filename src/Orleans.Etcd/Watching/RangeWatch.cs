@@ -204,7 +204,9 @@ internal sealed partial class RangeWatch : IAsyncDisposable
         {
             Key = _key,
             RangeEnd = _rangeEnd,
-            StartRevision = _state.Revision + 1,
+            // Not the revision after it: were that one compacted to, etcd would accept it and have forgotten its deletions.
+            // One revision earlier etcd says that it was compacted; what was seen already is dropped.
+            StartRevision = _state.Revision,
             ProgressNotify = true,
             Fragment = true,
         },

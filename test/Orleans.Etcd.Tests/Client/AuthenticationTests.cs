@@ -1,0 +1,78 @@
+using Orleans.Etcd.Testing;
+using Xunit;
+
+namespace Orleans.Etcd.Tests.Client;
+
+/// <summary>Users and passwords, and tokens that end before their connection does.</summary>
+public sealed class AuthenticationTests
+{
+    private const string Password = "hunter2";
+
+    [Theory]
+    [InlineData("3.4")]
+    [InlineData("3.5")]
+    public async Task Calls_TokenExpiredOrForgotten_Succeed(string version)
+    {
+        await using var server = await EtcdServer.StartAsync(new()
+        {
+            BinaryPath = EtcdBinary.Find(version),
+            UserName = "root",
+            Password = Password,
+            AuthTokenTtl = TimeSpan.FromSeconds(1),
+        });
+        await using var etcd = server.Connect();
+        await PutManyAsync(etcd);
+        // Every use prolongs a token: it has to be left alone until it has expired.
+        await Task.Delay(TimeSpan.FromSeconds(3));
+        await PutManyAsync(etcd);
+        // A restarted server knows no token.
+        await server.RestartAsync();
+        await PutManyAsync(etcd);
+        Assert.Equal(3, (await etcd.GetAsync("a/7"))!.Version);
+    }
+
+    [Fact]
+    public async Task Calls_PasswordWrong_SayWhatToDoAndNotThePassword()
+    {
+        await using var server = await EtcdServer.StartAsync(new() { UserName = "root", Password = Password });
+        await using var etcd = server.Connect(options => options.Password = "guess-42");
+        await AssertRefusedAsync(etcd, server.Endpoint);
+    }
+
+    [Fact]
+    public async Task Calls_NoneGiven_SayWhatToDo()
+    {
+        await using var server = await EtcdServer.StartAsync(new() { UserName = "root", Password = Password });
+        await using var etcd = server.Connect(options => options.UserName = options.Password = null);
+        await AssertRefusedAsync(etcd, server.Endpoint);
+    }
+
+    [Fact]
+    public async Task Calls_GivenAndNotEnabled_SayWhatToDoAndNotThePassword()
+    {
+        await using var server = await EtcdServer.StartAsync();
+        await using var etcd = server.Connect(options => (options.UserName, options.Password) = ("root", "guess-42"));
+        await AssertRefusedAsync(etcd, server.Endpoint);
+    }
+
+    private static async Task AssertRefusedAsync(EtcdConnection etcd, Uri endpoint)
+    {
+        var exceptions = new[]
+        {
+            await Assert.ThrowsAsync<EtcdException>(() => etcd.GetAsync("a")),
+            await Assert.ThrowsAsync<EtcdException>(() => etcd.PutAsync("a", "1")),
+        };
+        foreach (var exception in exceptions)
+        {
+            Assert.Equal(EtcdErrorCode.AuthenticationFailed, exception.Code);
+            Assert.False(exception.OutcomeUnknown);
+            Assert.False(exception.IsTransient);
+            Assert.Contains(endpoint.Authority, exception.Message);
+            Assert.Contains("UserName and Password", exception.Message);
+            Assert.DoesNotContain("guess-42", exception.ToString());
+        }
+    }
+
+    private static Task PutManyAsync(EtcdConnection etcd) =>
+        Task.WhenAll(Enumerable.Range(0, 20).Select(i => etcd.PutAsync($"a/{i}", "1")));
+}

@@ -1,0 +1,65 @@
+using System.Diagnostics;
+using Orleans.Etcd.Testing;
+using Xunit;
+
+namespace Orleans.Etcd.Tests.Client;
+
+/// <summary>Everything is down for a while. What counts is how soon calls succeed once etcd is back.</summary>
+public sealed class OutageTests
+{
+    private static readonly TimeSpan Outage = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan Recovery = TimeSpan.FromSeconds(3);
+
+    [Fact]
+    public async Task Calls_OneServerBackAfterTenSeconds_SucceedWithinThree()
+    {
+        await using var etcd = await EtcdServer.StartAsync();
+        await using var connection = etcd.Connect();
+        await AssertRecoveryAsync(connection, () => etcd.KillAsync(), () => etcd.RestartAsync());
+    }
+
+    [Fact]
+    public async Task Calls_ThreeMembersBackAfterTenSeconds_SucceedWithinThree()
+    {
+        await using var cluster = await EtcdCluster.StartAsync();
+        await using var connection = cluster.Connect();
+        await AssertRecoveryAsync(connection, () => cluster.KillAsync(), () => cluster.RestartAsync());
+    }
+
+    private static async Task AssertRecoveryAsync(EtcdConnection connection, Func<Task> kill, Func<Task> restart)
+    {
+        await connection.PutAsync("a", "1");
+        await kill();
+        using var back = new CancellationTokenSource();
+        var calling = CallUntilAsync(connection, back.Token);
+        await Task.Delay(Outage);
+        await restart();
+        var since = Stopwatch.StartNew();
+        await back.CancelAsync();
+        var failures = await calling;
+        Assert.InRange(since.Elapsed, TimeSpan.Zero, Recovery);
+        Assert.NotEmpty(failures);
+        Assert.All(failures, failure => Assert.True(failure.IsTransient, failure.Message));
+    }
+
+    /// <summary>Calls all the time; ends with the first success after etcd is back.</summary>
+    private static async Task<List<EtcdException>> CallUntilAsync(EtcdConnection connection, CancellationToken back)
+    {
+        var failures = new List<EtcdException>();
+        while (true)
+        {
+            try
+            {
+                await connection.GetAsync("a", CancellationToken.None);
+                if (back.IsCancellationRequested)
+                    return failures;
+            }
+            catch (EtcdException exception)
+            {
+                failures.Add(exception);
+            }
+
+            await Task.Delay(20, CancellationToken.None);
+        }
+    }
+}

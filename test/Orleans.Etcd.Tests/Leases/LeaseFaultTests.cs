@@ -1,0 +1,103 @@
+using System.Diagnostics;
+using Orleans.Etcd.Testing;
+using Xunit;
+
+namespace Orleans.Etcd.Tests.Leases;
+
+/// <summary>A lease is kept through outages that are shorter than its TTL, and renewed again after each.</summary>
+public abstract class LeaseFaultTests(string version)
+{
+    private static readonly TimeSpan Ttl = TimeSpan.FromSeconds(9);
+    private readonly string _binary = EtcdBinary.Find(version);
+
+    [Theory]
+    [InlineData(false, EtcdTls.None, null)]
+    [InlineData(true, EtcdTls.None, null)]
+    [InlineData(true, EtcdTls.MutualTls, null)]
+    [InlineData(false, EtcdTls.None, "root")]
+    public async Task Lease_ServerRestarts_IsKept(bool gracefully, EtcdTls tls, string? user)
+    {
+        await using var server = await EtcdServer.StartAsync(new()
+        {
+            BinaryPath = _binary,
+            Tls = tls,
+            UserName = user,
+            Password = user is null ? null : "hunter2",
+            AuthTokenTtl = TimeSpan.FromSeconds(1),
+        });
+        await using var etcd = server.Connect();
+        await using var lease = await etcd.Leases.GrantAsync(Ttl, CancellationToken.None);
+        await etcd.PutAsync("held", "1", lease.Id);
+        await (gracefully ? server.StopAsync() : server.KillAsync());
+        await Task.Delay(TimeSpan.FromSeconds(1));
+        await server.RestartAsync();
+        await AssertRenewedAsync(lease);
+        // Longer than the TTL: the lease lives by its renewals, long after the token has expired.
+        await Task.Delay(Ttl + TimeSpan.FromSeconds(1));
+        Assert.Equal(LeaseState.Held, lease.State);
+        Assert.NotNull(await etcd.GetAsync("held"));
+    }
+
+    [Fact]
+    public async Task Lease_OnlyServerFrozenForAWhile_IsKept()
+    {
+        await using var server = await EtcdServer.StartAsync(new() { BinaryPath = _binary });
+        await using var etcd = server.Connect();
+        await using var lease = await etcd.Leases.GrantAsync(Ttl, CancellationToken.None);
+        await etcd.PutAsync("held", "1", lease.Id);
+        server.Pause();
+        await UntilAsync(() => lease.State == LeaseState.Unknown, "the renewal is overdue");
+        server.Resume();
+        await AssertRenewedAsync(lease);
+        Assert.NotNull(await etcd.GetAsync("held"));
+    }
+
+    [Fact]
+    public async Task Lease_MembersFrozenInTurnAndQuorumLost_IsKept()
+    {
+        await using var cluster = await EtcdCluster.StartAsync(new() { BinaryPath = _binary });
+        await using var etcd = cluster.Connect();
+        await using var lease = await etcd.Leases.GrantAsync(Ttl, CancellationToken.None);
+        await etcd.PutAsync("held", "1", lease.Id);
+        foreach (var member in cluster.Members)
+        {
+            // Not the whole TTL: a leader that was frozen for longer takes leases away that others renewed.
+            member.Pause();
+            await AssertRenewedAsync(lease);
+            member.Resume();
+        }
+
+        await cluster.GetLeaderAsync();
+        await cluster.Members[0].KillAsync();
+        await cluster.Members[1].KillAsync();
+        await Task.Delay(TimeSpan.FromSeconds(1));
+        await Task.WhenAll(cluster.Members[0].RestartAsync(), cluster.Members[1].RestartAsync());
+        await AssertRenewedAsync(lease);
+        Assert.NotNull(await etcd.GetAsync("held"));
+    }
+
+    /// <summary>Waits for the answer to a renewal that is sent from now on.</summary>
+    private static async Task AssertRenewedAsync(EtcdLease lease)
+    {
+        var begin = Stopwatch.GetTimestamp();
+        // The rest of the TTL counts from the sending, so this much is left only after a renewal sent later than now.
+        await UntilAsync(
+            () => lease.Remaining > lease.Ttl - Stopwatch.GetElapsedTime(begin) || lease.State == LeaseState.Lost, "a renewal is answered");
+        Assert.NotEqual(LeaseState.Lost, lease.State);
+        Assert.False(lease.Lost.IsCancellationRequested);
+    }
+
+    private static async Task UntilAsync(Func<bool> condition, string because)
+    {
+        var since = Stopwatch.StartNew();
+        while (!condition())
+        {
+            Assert.True(since.Elapsed < TimeSpan.FromSeconds(30), $"Not within 30 s: {because}");
+            await Task.Delay(10);
+        }
+    }
+}
+
+public sealed class LeaseFaultTestsOn34() : LeaseFaultTests("3.4");
+
+public sealed class LeaseFaultTestsOn35() : LeaseFaultTests("3.5");
