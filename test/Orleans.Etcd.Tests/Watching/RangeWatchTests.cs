@@ -134,49 +134,6 @@ public abstract class RangeWatchTests(SharedEtcd shared) : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Batches_EtcdSilent_ReopenWithoutLeavingUnobservedFailures()
-    {
-        var unobserved = new List<Exception>();
-        void Note(object? sender, UnobservedTaskExceptionEventArgs e)
-        {
-            lock (unobserved)
-                unobserved.AddRange(e.Exception.InnerExceptions.Where(inner => inner.ToString().Contains("Grpc", StringComparison.Ordinal)));
-        }
-
-        TaskScheduler.UnobservedTaskException += Note;
-        try
-        {
-            await using var etcd = shared.Server.Connect(options => options.WatchProgressInterval = TimeSpan.FromMilliseconds(200), _proxy.Endpoint);
-            await using (var log = new WatchedLog(etcd, _prefix))
-            {
-                await log.WaitForStartAsync();
-                var accepted = _proxy.Accepted;
-                _proxy.StallAnswers();
-                await Task.Delay(1_500);
-                await _reference.WriteAsync(10);
-                // Everything held back belongs to streams that were given up.
-                _proxy.BreakAll();
-                _proxy.Pass();
-                await log.AssertEqualsAsync(_reference);
-                Assert.True(_proxy.Accepted > accepted);
-            }
-
-            for (var i = 0; i < 3; i++)
-            {
-                GC.Collect();
-                GC.WaitForPendingFinalizers();
-            }
-
-            lock (unobserved)
-                Assert.Empty(unobserved);
-        }
-        finally
-        {
-            TaskScheduler.UnobservedTaskException -= Note;
-        }
-    }
-
-    [Fact]
     public async Task LiveView_WaitAsync_ReturnsOnceTheConditionHolds()
     {
         await using var view = new LiveView(_direct, _prefix);
