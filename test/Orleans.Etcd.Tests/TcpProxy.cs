@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
 
@@ -20,6 +21,7 @@ internal sealed class TcpProxy : IAsyncDisposable
     private readonly List<Task> _running = [];
     private readonly IPEndPoint _local;
     private Socket? _listener;
+    private Socket? _reserved;
     private TaskCompletionSource _requests = Opened();
     private TaskCompletionSource _answers = Opened();
     private bool _reset;
@@ -85,7 +87,12 @@ internal sealed class TcpProxy : IAsyncDisposable
         Switch(requests: true, answers: true, reset: true, listen: false);
         Task[] running;
         lock (_lock)
+        {
             running = [.. _running];
+            _reserved?.Dispose();
+            _reserved = null;
+        }
+
         await Task.WhenAll(running);
     }
 
@@ -98,13 +105,16 @@ internal sealed class TcpProxy : IAsyncDisposable
             _answers = Set(_answers, answers);
             if (listen && _listener is null)
             {
-                _listener = Listen(_local);
+                _listener = _reserved ?? Bind(_local);
+                _reserved = null;
+                _listener.Listen();
                 Track(AcceptAsync(_listener));
             }
-            else if (!listen)
+            else if (!listen && _listener is not null)
             {
-                _listener?.Dispose();
+                _listener.Dispose();
                 _listener = null;
+                _reserved = Reserve(_local);
             }
         }
     }
@@ -241,7 +251,9 @@ internal sealed class TcpProxy : IAsyncDisposable
             var local = new IPEndPoint(address, LowestPort + Random.Shared.Next(PortCount));
             try
             {
-                return (Listen(local), local);
+                var listener = Bind(local);
+                listener.Listen();
+                return (listener, local);
             }
             catch (SocketException) when (attempt < 100)
             {
@@ -249,18 +261,36 @@ internal sealed class TcpProxy : IAsyncDisposable
         }
     }
 
-    private static Socket Listen(IPEndPoint local)
+    /// <summary>
+    /// Keeps the port while connections are refused: bound and not listening. The listener just closed may be open a
+    /// moment longer, in a child process that another test is about to start.
+    /// </summary>
+    private static Socket Reserve(IPEndPoint local)
     {
-        var listener = new Socket(local.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
+        for (var clock = Stopwatch.StartNew(); ;)
+        {
+            try
+            {
+                return Bind(local);
+            }
+            catch (SocketException) when (clock.Elapsed < TimeSpan.FromSeconds(5))
+            {
+                Thread.Yield();
+            }
+        }
+    }
+
+    private static Socket Bind(IPEndPoint local)
+    {
+        var socket = new Socket(local.AddressFamily, SocketType.Stream, ProtocolType.Tcp);
         try
         {
-            listener.Bind(local);
-            listener.Listen();
-            return listener;
+            socket.Bind(local);
+            return socket;
         }
         catch
         {
-            listener.Dispose();
+            socket.Dispose();
             throw;
         }
     }
