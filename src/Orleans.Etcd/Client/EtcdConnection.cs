@@ -206,7 +206,7 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
             // A token and not gRPC's own deadline, which follows the wall clock and its jumps.
             using (var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken))
             {
-                deadline.CancelAfter(Options.RequestTimeout);
+                deadline.CancelAfter(retry.NextAttemptAtMost(Time.GetElapsedTime(started), Options.RequestTimeout));
                 try
                 {
                     using var call = send(endpoint.Connection, request, new CallOptions(Headers(token), cancellationToken: deadline.Token));
@@ -267,7 +267,9 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
 
     /// <summary>
     /// How often and how soon a call is tried again. A timeout is spent once more on another member and never twice
-    /// on a single one; quick failures go on, every member once and then a pause, until the time of one timeout is up.
+    /// on a single one; quick failures go on, every member once and then a pause, and no attempt after one begins later
+    /// than the time of one timeout. Invariant: all attempts together take at most twice the timeout, however quick
+    /// failures and silence follow each other.
     /// </summary>
     private struct RetryBudget(int members)
     {
@@ -275,9 +277,20 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
         private int _timeouts;
         private TimeSpan _backoff = FirstBackoff;
 
+        /// <summary>The time left for one more attempt.</summary>
+        public readonly TimeSpan NextAttemptAtMost(TimeSpan elapsed, TimeSpan timeout)
+        {
+            if (_attempts == 0)
+                return timeout;
+            var left = (2 * timeout) - elapsed;
+            return left > timeout ? timeout : left > TimeSpan.Zero ? left : TimeSpan.Zero;
+        }
+
         public TimeSpan? Next(EtcdErrorCode code, TimeSpan elapsed, TimeSpan timeout)
         {
             _attempts++;
+            if (elapsed >= 2 * timeout)
+                return null;
             if (code == EtcdErrorCode.Timeout)
                 return ++_timeouts > 1 || members == 1 ? null : TimeSpan.Zero;
             if (code == EtcdErrorCode.AuthenticationFailed)
@@ -288,7 +301,7 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
                 return TimeSpan.Zero;
             var pause = _backoff * (0.5 + Random.Shared.NextDouble());
             _backoff = TimeSpan.FromTicks(Math.Min(_backoff.Ticks * 2, LongestBackoff.Ticks));
-            return pause;
+            return elapsed + pause > timeout ? null : pause;
         }
     }
 }

@@ -26,6 +26,28 @@ public sealed class OutageTests
         await AssertRecoveryAsync(connection, () => cluster.KillAsync(), () => cluster.RestartAsync());
     }
 
+    [Fact]
+    public async Task Call_RefusedAndThenMetWithSilence_EndsWithinTwiceTheTimeout()
+    {
+        var timeout = TimeSpan.FromSeconds(2);
+        await using var etcd = await EtcdServer.StartAsync();
+        await using var one = TcpProxy.Start(etcd.Endpoint);
+        await using var two = TcpProxy.Start(etcd.Endpoint);
+        await using var connection = Connections.Connect(timeout, one.Endpoint, two.Endpoint);
+        one.Refuse();
+        two.Refuse();
+        var since = Stopwatch.StartNew();
+        var calling = connection.GetAsync("a");
+        // Half a timeout of quick failures; what follows would be two whole timeouts more if each attempt had its own.
+        await Task.Delay(timeout / 2);
+        one.Stall();
+        two.Stall();
+        var failure = await Assert.ThrowsAsync<EtcdException>(() => calling);
+        Assert.Equal(EtcdErrorCode.Timeout, failure.Code);
+        // Half a second for a busy machine to notice; without the limit it is five seconds and more.
+        Assert.InRange(since.Elapsed, TimeSpan.Zero, (2 * timeout) + TimeSpan.FromMilliseconds(500));
+    }
+
     private static async Task AssertRecoveryAsync(EtcdConnection connection, Func<Task> kill, Func<Task> restart)
     {
         await connection.PutAsync("a", "1");
