@@ -157,7 +157,7 @@ public abstract class GatewayListTests(SharedEtcd etcd)
 
             if (seen == expected)
                 return;
-            Assert.True(asked < (within ?? TimeSpan.FromSeconds(10)), $"expected '{expected}', saw '{seen}' {asked} later");
+            Assert.True(asked < (within ?? TimeSpan.FromSeconds(5)), $"expected '{expected}', saw '{seen}' {asked} later");
             await Task.Delay(10);
         }
     }
