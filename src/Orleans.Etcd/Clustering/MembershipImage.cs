@@ -59,8 +59,9 @@ internal sealed class MembershipImage
         var value = version is null ? null : MembershipCodec.TryDecodeVersion(version);
         if (version is not null && value is null)
             unreadable(version.Key);
-        // Someone overwrote it: etcd's own count of writes goes on where the number stopped, since each write is one step.
-        var number = value?.Version ?? (int)Math.Max(0, (version?.Version ?? 1) - 1);
+        // Someone may overwrite it, with garbage or a lower number: etcd's own count of writes goes on where the number
+        // stopped, since each write is one step, and so it never falls.
+        var number = (int)Math.Max(value?.Version ?? 0, (version?.Version ?? 1) - 1);
         return new MembershipImage(revision, version, number, value?.WriteId, rows);
     }
 
