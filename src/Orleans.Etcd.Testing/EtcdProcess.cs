@@ -37,6 +37,24 @@ internal sealed class EtcdProcess
             throw new EtcdServerException($"Signal {signal} could not be sent to etcd (process {Id}): error {Marshal.GetLastPInvokeError()}.");
     }
 
+    /// <summary>Stops the process (SIGSTOP) and waits until it stands.</summary>
+    /// <remarks>
+    /// The signal is only sent when <c>kill</c> returns: a thread that runs on another core goes on until it is
+    /// interrupted, and may answer one more request.
+    /// </remarks>
+    public void Freeze()
+    {
+        Signal(SigStop);
+        if (!OperatingSystem.IsLinux()) return;
+        var start = Environment.TickCount64;
+        while (!_process.HasExited && !Stands())
+        {
+            if (Environment.TickCount64 - start > KillTimeout.TotalMilliseconds)
+                throw new EtcdServerException($"etcd (process {Id}) did not stop within {KillTimeout.TotalSeconds:0} s of SIGSTOP.");
+            Thread.Yield();
+        }
+    }
+
     public async Task KillAsync(CancellationToken cancellationToken)
     {
         if (!_process.HasExited) _process.Kill();
@@ -56,6 +74,24 @@ internal sealed class EtcdProcess
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
+            return false;
+        }
+    }
+
+    /// <summary>Whether every thread is in the state T, stopped by a signal; it follows the name in parentheses.</summary>
+    private bool Stands()
+    {
+        try
+        {
+            return Directory.EnumerateDirectories($"/proc/{Id}/task").All(task =>
+            {
+                var stat = File.ReadAllText(Path.Combine(task, "stat"));
+                return stat[stat.LastIndexOf(')') + 2] == 'T';
+            });
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // A thread, or the process, ended while it was looked at.
             return false;
         }
     }

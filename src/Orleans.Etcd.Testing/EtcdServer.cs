@@ -132,7 +132,7 @@ public sealed partial class EtcdServer : IAsyncDisposable
     /// <exception cref="InvalidOperationException">The server is not running.</exception>
     public void Pause()
     {
-        Running().Signal(EtcdProcess.SigStop);
+        Running().Freeze();
         _paused = true;
     }
 

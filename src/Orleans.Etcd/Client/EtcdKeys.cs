@@ -1,3 +1,4 @@
+using System.Buffers;
 using System.Globalization;
 using System.Text;
 using Google.Protobuf;
@@ -12,6 +13,9 @@ internal static class EtcdKeys
 {
     /// <summary>Longest service or cluster id, in characters; far below etcd's limit of 1.5 MiB for a whole request.</summary>
     public const int MaxSegmentLength = 1024;
+
+    // C0 controls and DEL would upset terminals and tools; they are two hexadecimal digits each.
+    private static readonly SearchValues<char> Escaped = SearchValues.Create([.. Enumerable.Range(0, ' ').Select(code => (char)code), '/', '%', '\x7f']);
 
     private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
@@ -39,13 +43,13 @@ internal static class EtcdKeys
             throw new ArgumentException($"{argument} has {segment.Length} characters; at most {MaxSegmentLength} fit in an etcd key.", argument);
         if (!IsUtf8(segment))
             throw new ArgumentException($"{argument} is not valid Unicode.", argument);
-        if (!segment.Any(NeedsEscape))
+        if (!segment.AsSpan().ContainsAny(Escaped))
             return segment;
 
         var escaped = new StringBuilder(segment.Length + 16);
         foreach (var c in segment)
         {
-            if (NeedsEscape(c))
+            if (Escaped.Contains(c))
                 escaped.Append('%').Append(((int)c).ToString("X2", CultureInfo.InvariantCulture));
             else
                 escaped.Append(c);
@@ -66,7 +70,4 @@ internal static class EtcdKeys
             return false;
         }
     }
-
-    // C0 controls and DEL would upset terminals and tools; they are two hexadecimal digits each.
-    private static bool NeedsEscape(char c) => c is '/' or '%' or < ' ' or '\x7f';
 }

@@ -1,3 +1,4 @@
+using System.Net;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Configuration;
@@ -69,7 +70,8 @@ internal sealed partial class EtcdGatewayListProvider : IGatewayListProvider, IA
             await view.DisposeAsync().ConfigureAwait(false);
     }
 
-    private static bool IsGateway(MembershipEntry entry) => entry is { Status: SiloStatus.Active, ProxyPort: > 0 };
+    // A port that is none would make every call fail, for all clients.
+    private static bool IsGateway(MembershipEntry entry) => entry is { Status: SiloStatus.Active, ProxyPort: > 0 and <= IPEndPoint.MaxPort };
 
     private static Uri ToGateway(MembershipEntry entry) =>
         SiloAddress.New(entry.SiloAddress.Endpoint.Address, entry.ProxyPort, entry.SiloAddress.Generation).ToGatewayUri();

@@ -224,11 +224,16 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
             try
             {
                 var response = await _etcd.TxnAsync(request, cancellationToken).ConfigureAwait(false);
-                return response.Succeeded || (attempt > 1 && WasOurs(response, row, expectedRow, writeId));
+                return response.Succeeded || (attempt > 1 && WasOurs(response, row, expectedRow, expectedVersion, tableVersion.Version, writeId));
             }
             catch (EtcdException exception) when (exception.OutcomeUnknown && attempt < MaxAttemptsOfOneWrite)
             {
                 Log.Resolving(_logger, exception, _layout.Prefix);
+            }
+            catch (EtcdException exception) when (attempt > 1 && !exception.OutcomeUnknown)
+            {
+                // Only this attempt is known to have failed; the one before it may have been applied.
+                throw Unknown(row, exception.Code, exception.Message, exception);
             }
         }
     }
@@ -236,21 +241,26 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
     /// <summary>
     /// After an attempt without an answer, a later one found the tokens changed: by that attempt, or by another writer?
     /// </summary>
-    private bool WasOurs(TxnResponse failed, ByteString rowKey, long expectedRow, string writeId)
+    private bool WasOurs(TxnResponse failed, ByteString rowKey, long expectedRow, long expectedVersion, int written, string writeId)
     {
         var image = MembershipImage.Decode(_layout, failed.Header.Revision, Keys(failed, 0, 2), known: null, _unreadable.Note);
         var row = image.Rows.FirstOrDefault();
         if (image.VersionWriteId == writeId || row?.WriteId == writeId)
             return true;
-        var found = Keys(failed, 1, 1).FirstOrDefault();
-        if ((found?.ModRevision ?? 0) == expectedRow)
+        // An absent row may have been written and removed again. Only where the table, in the same life, has made no more
+        // than the one step is it certain that this step was another's.
+        var stepOfAnother = Keys(failed, 0, 1).FirstOrDefault() is { } version && version.CreateRevision <= expectedVersion && image.Version.Version == written;
+        if ((Keys(failed, 1, 1).FirstOrDefault()?.ModRevision ?? 0) == expectedRow && (expectedRow > 0 || stepOfAnother))
             return false;
-        throw new EtcdException(
-            EtcdErrorCode.Timeout,
-            "Txn",
-            $"A write of the membership row {rowKey.ToStringUtf8()} got no answer, and the row has since been written by another silo. Read the table to see what holds.",
-            outcomeUnknown: true);
+        throw Unknown(rowKey, EtcdErrorCode.Timeout, "The table has since been written by another silo.", inner: null);
     }
+
+    private static EtcdException Unknown(ByteString rowKey, EtcdErrorCode code, string reason, Exception? inner) => new(
+        code,
+        "Txn",
+        $"A write of the membership row {rowKey.ToStringUtf8()} got no answer and may have been applied. Read the table to see what holds. {reason}",
+        outcomeUnknown: true,
+        inner);
 
     private static string NewWriteId() => Guid.NewGuid().ToString("N");
 }

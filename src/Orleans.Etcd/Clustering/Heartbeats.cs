@@ -21,7 +21,7 @@ internal sealed class Heartbeats
             var value = MembershipCodec.TryDecodeHeartbeat(kv);
             if (value is null)
                 unreadable(kv.Key);
-            _bySilo[ByteString.CopyFrom(kv.Key.Span[layout.AlivePrefix.Length..])] = (kv.ModRevision, value?.IAmAliveTime);
+            _bySilo[UnsafeByteOperations.UnsafeWrap(kv.Key.Memory[layout.AlivePrefix.Length..])] = (kv.ModRevision, value?.IAmAliveTime);
         }
     }
 
@@ -37,6 +37,6 @@ internal sealed class Heartbeats
     private bool TryGet(MembershipImage.Row row, out (long ModRevision, DateTime? Time) heartbeat)
     {
         heartbeat = default;
-        return _bySilo.Count > 0 && _bySilo.TryGetValue(ByteString.CopyFrom(row.Key.Span[_silosPrefixLength..]), out heartbeat);
+        return _bySilo.Count > 0 && _bySilo.TryGetValue(UnsafeByteOperations.UnsafeWrap(row.Key.Memory[_silosPrefixLength..]), out heartbeat);
     }
 }

@@ -14,6 +14,7 @@ namespace Orleans.Etcd;
 internal sealed class MembershipImage
 {
     private readonly Dictionary<ByteString, Row> _rows;
+    private volatile ResolvedTimes? _resolved;
 
     private MembershipImage(long revision, KeyValue? version, int number, string? writeId, Dictionary<ByteString, Row> rows)
     {
@@ -58,17 +59,22 @@ internal sealed class MembershipImage
         var value = version is null ? null : MembershipCodec.TryDecodeVersion(version);
         if (version is not null && value is null)
             unreadable(version.Key);
-        // Someone overwrote it: etcd's own count of writes goes on where the number stopped, since each write is one step.
-        var number = value?.Version ?? (int)Math.Max(0, (version?.Version ?? 1) - 1);
+        // Someone may overwrite it, with garbage or a lower number: etcd's own count of writes goes on where the number
+        // stopped, since each write is one step, and so it never falls.
+        var number = (int)Math.Max(value?.Version ?? 0, (version?.Version ?? 1) - 1);
         return new MembershipImage(revision, version, number, value?.WriteId, rows);
     }
 
     /// <summary>The table as Orleans wants it, in objects of the caller's own.</summary>
     public MembershipTableData ToTableData(Heartbeats heartbeats)
     {
+        // Of reads of an unchanged table, which are most, looking up each heartbeat again would be the larger part.
+        var resolved = _resolved;
+        if (resolved is null || resolved.Heartbeats != heartbeats)
+            _resolved = resolved = new ResolvedTimes(heartbeats, [.. _rows.Values.Select(heartbeats.IAmAliveTime)]);
         var members = new List<Tuple<MembershipEntry, string>>(_rows.Count);
         foreach (var row in _rows.Values)
-            members.Add(Tuple.Create(MembershipCodec.Copy(row.Entry, heartbeats.IAmAliveTime(row)), row.ETag));
+            members.Add(Tuple.Create(MembershipCodec.Copy(row.Entry, resolved.Times[members.Count]), row.ETag));
         return new MembershipTableData(members, Version);
     }
 
@@ -76,6 +82,9 @@ internal sealed class MembershipImage
         kv.Key.Span.StartsWith(layout.SilosPrefix.Span) && MembershipCodec.TryDecodeEntry(kv, layout.SilosPrefix.Length, out var writeId) is { } entry
             ? new Row(kv.Key, kv.Value, kv.ModRevision, ETag(kv.ModRevision), entry, writeId)
             : null;
+
+    /// <summary>The times that go with some heartbeats, in the order of the rows.</summary>
+    private sealed record ResolvedTimes(Heartbeats Heartbeats, DateTime[] Times);
 
     /// <summary>One silo's row; with its value, since after a restore one revision may stand for two writes.</summary>
     internal sealed record Row(ByteString Key, ByteString Value, long ModRevision, string ETag, MembershipEntry Entry, string? WriteId);

@@ -5,53 +5,58 @@ namespace Orleans.Etcd;
 /// <summary>The value of the table version's key. Other fields are ignored.</summary>
 internal sealed class VersionValue
 {
-    public required int Version { get; init; }
+    [JsonRequired]
+    public int Version { get; set; }
 
     /// <summary>Names the write, so that a writer who got no answer can tell its own from another's.</summary>
-    public string? WriteId { get; init; }
+    public string? WriteId { get; set; }
 }
 
 /// <summary>The value of a silo's row. Other fields are ignored.</summary>
 internal sealed class SiloValue
 {
-    public required string SiloAddress { get; init; }
+    [JsonRequired]
+    public string SiloAddress { get; set; } = string.Empty;
 
-    public required SiloStatus Status { get; init; }
+    [JsonRequired]
+    public SiloStatus Status { get; set; }
 
-    public string? SiloName { get; init; }
+    public string? SiloName { get; set; }
 
-    public string? HostName { get; init; }
+    public string? HostName { get; set; }
 
-    public int ProxyPort { get; init; }
+    public int ProxyPort { get; set; }
 
-    public string? RoleName { get; init; }
+    public string? RoleName { get; set; }
 
-    public int UpdateZone { get; init; }
+    public int UpdateZone { get; set; }
 
-    public int FaultZone { get; init; }
+    public int FaultZone { get; set; }
 
-    public DateTime StartTime { get; init; }
+    public DateTime StartTime { get; set; }
 
-    public DateTime IAmAliveTime { get; init; }
+    public DateTime IAmAliveTime { get; set; }
 
-    public List<SuspectValue>? SuspectTimes { get; init; }
+    public List<SuspectValue>? SuspectTimes { get; set; }
 
     /// <inheritdoc cref="VersionValue.WriteId" />
-    public string? WriteId { get; init; }
+    public string? WriteId { get; set; }
 }
 
 /// <summary>One vote against a silo.</summary>
 internal sealed class SuspectValue
 {
-    public required string Silo { get; init; }
+    [JsonRequired]
+    public string Silo { get; set; } = string.Empty;
 
-    public DateTime Time { get; init; }
+    public DateTime Time { get; set; }
 }
 
 /// <summary>The value of a silo's heartbeat. Other fields are ignored.</summary>
 internal sealed class HeartbeatValue
 {
-    public required DateTime IAmAliveTime { get; init; }
+    [JsonRequired]
+    public DateTime IAmAliveTime { get; set; }
 }
 
 [JsonSourceGenerationOptions(

@@ -1,10 +1,11 @@
+using Microsoft.Extensions.Logging.Abstractions;
 using Orleans.Configuration;
 using Xunit;
 
 namespace Orleans.Etcd.Tests.Clustering;
 
 /// <summary>Clusters on one etcd never see each other, whatever their ids look like.</summary>
-public sealed class TableIsolationTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd35>
+public abstract class TableIsolationTests(SharedEtcd etcd)
 {
     public static TheoryData<string, string, string, string> Neighbours => new()
     {
@@ -13,7 +14,9 @@ public sealed class TableIsolationTests(SharedEtcd35 etcd) : IClassFixture<Share
         { "s", "prod", "s", "prod/membership" },
         { "s", "a/b", "s/a", "b" },
         { "s", "a/b", "s", "a%2Fb" },
+        { "s", "100%", "s", "100%25" },
         { "s", "a b", "s", "a" },
+        { "s", "a b", "s", "a%20b" },
         { "s", "größe 集群", "s", "größe" },
         { "s", "..", "s", "." },
         { "s", "x\ny", "s", "x" },
@@ -28,27 +31,76 @@ public sealed class TableIsolationTests(SharedEtcd35 etcd) : IClassFixture<Share
         await using var one = await Cluster.CreateAsync(etcd, cluster, run + service);
         await using var other = await Cluster.CreateAsync(etcd, otherCluster, run + otherService);
         await one.First.InsertAsync(Silos.Entry(1));
+        await one.First.InsertAsync(Silos.Entry(9, SiloStatus.Dead));
         await one.First.UpdateIAmAliveAsync(Silos.Entry(1));
+        // One that a cleanup of this cluster would remove.
+        await one.First.UpdateIAmAliveAsync(Silos.Entry(5));
+        var untouched = await one.RawAsync();
         Assert.Empty((await other.First.ReadAllAsync()).Members);
         Assert.Equal(0, (await other.First.ReadAllAsync()).Version.Version);
-        await other.First.InsertAsync(Silos.Entry(2));
+        await other.First.InsertAsync(Silos.Entry(2, SiloStatus.Dead));
+        await other.First.UpdateIAmAliveAsync(Silos.Entry(1));
+        await other.First.CleanupDefunctSiloEntriesAsync(DateTimeOffset.MaxValue);
+        await other.First.InsertAsync(Silos.Entry(3));
         await other.First.DeleteMembershipTableEntriesAsync(otherCluster);
-        Assert.Equal("silo-1", (await one.Second.ReadAllAsync()).Members.Single().Item1.SiloName);
+        Assert.Empty(await other.RawAsync());
+        Assert.Equal(untouched, await one.RawAsync());
+        Assert.Equal(["silo-1", "silo-9"], (await one.Second.ReadAllAsync()).Members.Select(member => member.Item1.SiloName).Order());
     }
 
     [Fact]
-    public void UnusableIds_AreRefused()
+    public async Task LongestIds_Work()
+    {
+        // Three bytes a character, or three characters: the longest keys there can be.
+        await using var cluster = await Cluster.CreateAsync(etcd, new string('集', EtcdKeys.MaxSegmentLength), new string('%', EtcdKeys.MaxSegmentLength));
+        await cluster.First.InsertAsync(Silos.Entry(1));
+        Assert.Single((await cluster.Second.ReadAllAsync()).Members);
+        await cluster.Second.DeleteMembershipTableEntriesAsync(cluster.Options.ClusterId);
+        Assert.Empty(await cluster.RawAsync());
+    }
+
+    [Fact]
+    public Task UnusableIds_AreRefused() => NothingIsWrittenAsync(cluster =>
     {
         // Half a surrogate pair has no UTF-8; an attribute could not even carry it here.
-        foreach (var (service, cluster) in new[] { ("", "c"), ("s", ""), ("s", new string('\ud800', 1)), (new string('\udc00', 1), "c") })
-            Assert.ThrowsAny<ArgumentException>(() => new MembershipLayout("orleans", new ClusterOptions { ServiceId = service, ClusterId = cluster }));
-    }
+        foreach (var (service, id) in new[] { ("", "c"), ("s", ""), ("s", new string('\ud800', 1)), (new string('\udc00', 1), "c") })
+            Assert.ThrowsAny<ArgumentException>(() => Table(cluster, service, id));
+    });
 
     [Fact]
-    public void IdsOverTheLimit_AreRefusedByName()
+    public Task IdsOverTheLimit_AreRefusedByName() => NothingIsWrittenAsync(cluster =>
     {
-        var refused = Assert.Throws<ArgumentException>(() => new MembershipLayout("orleans", new ClusterOptions { ServiceId = "s", ClusterId = new string('x', 2_000_000) }));
-        Assert.Contains("clusterId", refused.Message, StringComparison.Ordinal);
-        Assert.Contains("2000000", refused.Message, StringComparison.Ordinal);
+        foreach (var length in new[] { EtcdKeys.MaxSegmentLength + 1, 2_000_000 })
+        {
+            var id = new string('x', length);
+            foreach (var (refused, name) in new[] { (Assert.Throws<ArgumentException>(() => Table(cluster, "s", id)), "clusterId"), (Assert.Throws<ArgumentException>(() => Table(cluster, id, "c")), "serviceId") })
+            {
+                Assert.Contains(name, refused.Message, StringComparison.Ordinal);
+                Assert.Contains($"{length}", refused.Message, StringComparison.Ordinal);
+                Assert.Contains($"{EtcdKeys.MaxSegmentLength}", refused.Message, StringComparison.Ordinal);
+                Assert.True(refused.Message.Length < 500, "the id itself is not repeated");
+            }
+        }
+    });
+
+    private static void Table(Cluster cluster, string serviceId, string clusterId)
+    {
+        using var table = new EtcdMembershipTable(
+            cluster.Etcd,
+            Microsoft.Extensions.Options.Options.Create(new ClusterOptions { ServiceId = serviceId, ClusterId = clusterId }),
+            Microsoft.Extensions.Options.Options.Create(new ClusterMembershipOptions()),
+            NullLogger<EtcdMembershipTable>.Instance);
+    }
+
+    private async Task NothingIsWrittenAsync(Action<Cluster> attempt)
+    {
+        await using var cluster = await Cluster.CreateAsync(etcd);
+        var before = await etcd.Server.GetRevisionAsync();
+        attempt(cluster);
+        Assert.Equal(before, await etcd.Server.GetRevisionAsync());
     }
 }
+
+public sealed class TableIsolationOn34(SharedEtcd34 etcd) : TableIsolationTests(etcd), IClassFixture<SharedEtcd34>;
+
+public sealed class TableIsolationOn35(SharedEtcd35 etcd) : TableIsolationTests(etcd), IClassFixture<SharedEtcd35>;

@@ -56,6 +56,12 @@ public abstract class TableModelTests(SharedEtcd etcd)
             if (await StepAsync(table, options, model, history, steps[i]) is { } difference)
                 throw new InvalidOperationException($"step {i + 1} ({steps[i]}): {difference}");
         }
+
+        foreach (var table in new[] { first, second })
+        {
+            if (Compare(model.Describe(), TableModel.Describe(await table.ReadAllAsync(), withAlive: false)) is { } difference)
+                throw new InvalidOperationException($"at the end: {difference}");
+        }
     }
 
     private static async Task<string?> StepAsync(EtcdMembershipTable table, ClusterOptions options, TableModel model, History history, TableStep step)

@@ -13,7 +13,10 @@ public abstract partial class TableRequestTests(SharedEtcd etcd)
     public async Task Heartbeat_IsOnePut()
     {
         await using var cluster = await FilledAsync();
+        var ranges = await RangesAsync();
         Assert.Equal("Put=1", await CountAsync(() => cluster.First.UpdateIAmAliveAsync(Silos.Entry(1))));
+        // Nor does etcd look anything up for it.
+        Assert.Equal(ranges, await RangesAsync());
     }
 
     [Fact]

@@ -1,0 +1,45 @@
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>Lets ours and the others do the same thing, round after round, and reports each comparison.</summary>
+internal sealed class Contest(string benchmark, Settings settings, Report report)
+{
+    private static readonly (string Metric, double Percentile)[] Latencies = [("p50_ms", 50), ("p99_ms", 99)];
+
+    public Settings Settings => settings;
+
+    public Report Report => report;
+
+    /// <summary>
+    /// Compares latencies, one operation in flight, after a round that does not count. Answers the medians' figures,
+    /// one for each of the others in their order.
+    /// </summary>
+    public async Task<Figure[]> CompareAsync(string @case, int operations, Contender ours, Contender[] others, CancellationToken cancellationToken)
+    {
+        Contender[] all = [ours, .. others];
+        var count = settings.Operations(operations);
+        await Round.RunAsync(all, count, cancellationToken);
+        var rounds = new List<Round>();
+        for (var round = 0; round < settings.Rounds; round++)
+            rounds.Add(await Round.RunAsync(all, count, cancellationToken));
+
+        var medians = new List<Figure>();
+        for (var other = 1; other < all.Length; other++)
+        {
+            foreach (var (metric, percentile) in Latencies)
+            {
+                var figure = report.Add(Figure.From(
+                    benchmark, @case, metric, ours.Name, all[other].Name,
+                    [.. rounds.Select(round => round.Milliseconds(0, percentile))],
+                    [.. rounds.Select(round => round.Milliseconds(other, percentile))]));
+                if (percentile == 50)
+                    medians.Add(figure);
+            }
+        }
+
+        return [.. medians];
+    }
+
+    /// <summary>Reports something counted or measured by other means, one value a round.</summary>
+    public Figure Add(string @case, string metric, string subject, string? against, IReadOnlyList<double> ours, IReadOnlyList<double> theirs) =>
+        report.Add(Figure.From(benchmark, @case, metric, subject, against, ours, theirs));
+}

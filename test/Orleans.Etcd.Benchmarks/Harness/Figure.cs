@@ -1,0 +1,40 @@
+using System.Text.Json.Serialization;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>
+/// One line of the report and of the JSON file. The ratio is ours over theirs, taken round by round; where there is
+/// nothing to compare with, <c>against</c> is "none" and what would come of it is null.
+/// </summary>
+internal sealed record Figure(
+    [property: JsonPropertyName("benchmark")] string Benchmark,
+    [property: JsonPropertyName("case")] string Case,
+    [property: JsonPropertyName("metric")] string Metric,
+    [property: JsonPropertyName("subject")] string Subject,
+    [property: JsonPropertyName("against")] string Against,
+    [property: JsonPropertyName("ours_median")] double OursMedian,
+    [property: JsonPropertyName("theirs_median")] double? TheirsMedian,
+    [property: JsonPropertyName("ratio_median")] double? RatioMedian,
+    [property: JsonPropertyName("ratio_min")] double? RatioMin,
+    [property: JsonPropertyName("ratio_max")] double? RatioMax,
+    [property: JsonPropertyName("rounds")] int Rounds)
+{
+    public const string Nobody = "none";
+
+    public static Figure From(string benchmark, string @case, string metric, string subject, string? against, IReadOnlyList<double> ours, IReadOnlyList<double> theirs)
+    {
+        if (against is null)
+            return new Figure(benchmark, @case, metric, subject, Nobody, Median(ours), null, null, null, null, ours.Count);
+        var ratios = ours.Zip(theirs).Where(pair => pair.Second != 0).Select(pair => pair.First / pair.Second).ToArray();
+        return ratios.Length == 0
+            ? new Figure(benchmark, @case, metric, subject, against, Median(ours), Median(theirs), null, null, null, ours.Count)
+            : new Figure(benchmark, @case, metric, subject, against, Median(ours), Median(theirs), Median(ratios), ratios.Min(), ratios.Max(), ours.Count);
+    }
+
+    private static double Median(IReadOnlyList<double> values)
+    {
+        var sorted = values.Order().ToArray();
+        var middle = sorted.Length / 2;
+        return sorted.Length % 2 == 1 ? sorted[middle] : (sorted[middle - 1] + sorted[middle]) / 2;
+    }
+}

@@ -1,0 +1,60 @@
+using System.Globalization;
+using System.Text.Json;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>Collects figures and goals; prints a table and appends JSON lines.</summary>
+internal sealed class Report(TextWriter output)
+{
+    private readonly List<Figure> _figures = [];
+    private readonly List<(string Goal, bool Met, string Found)> _goals = [];
+
+    public void Note(string line) => output.WriteLine(line);
+
+    public Figure Add(Figure figure)
+    {
+        _figures.Add(figure);
+        return figure;
+    }
+
+    public void Goal(string goal, bool met, string found) => _goals.Add((goal, met, found));
+
+    /// <summary>That the median ratio of a figure is at most this.</summary>
+    public void RatioGoal(string goal, Figure figure, double limit) =>
+        Goal(goal, figure.RatioMedian <= limit, $"{Number(figure.RatioMedian)} ({Number(figure.RatioMin)}-{Number(figure.RatioMax)}), at most {Number(limit)}");
+
+    public void Print()
+    {
+        string[] header = ["case", "metric", "subject", "against", "ours", "theirs", "ratio", "min", "max", "rounds"];
+        string[][] rows = [header, .. _figures.Select(Cells)];
+        var widths = Enumerable.Range(0, header.Length).Select(column => rows.Max(row => row[column].Length)).ToArray();
+        output.WriteLine();
+        foreach (var row in rows)
+            output.WriteLine(string.Join("  ", row.Select((cell, column) => column < 4 ? cell.PadRight(widths[column]) : cell.PadLeft(widths[column]))).TrimEnd());
+        if (_goals.Count == 0)
+            return;
+        output.WriteLine();
+        foreach (var (goal, met, found) in _goals)
+            output.WriteLine($"{(met ? "met   " : "missed")}  {goal}: {found}");
+    }
+
+    public void Append(string path)
+    {
+        if (Path.GetDirectoryName(Path.GetFullPath(path)) is { } directory)
+            Directory.CreateDirectory(directory);
+        File.AppendAllLines(path, _figures.Select(figure => JsonSerializer.Serialize(figure)));
+    }
+
+    private static string[] Cells(Figure figure) =>
+    [
+        figure.Case, figure.Metric, figure.Subject, figure.Against, Number(figure.OursMedian), Number(figure.TheirsMedian),
+        Number(figure.RatioMedian), Number(figure.RatioMin), Number(figure.RatioMax), figure.Rounds.ToString(CultureInfo.InvariantCulture),
+    ];
+
+    private static string Number(double? value) => value switch
+    {
+        null => "-",
+        >= 100 => value.Value.ToString("0", CultureInfo.InvariantCulture),
+        _ => value.Value.ToString("0.###", CultureInfo.InvariantCulture),
+    };
+}

@@ -1,0 +1,39 @@
+using System.Diagnostics;
+using HdrHistogram;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>
+/// The latencies of all contenders, measured in turn, operation by operation: whatever else the machine does at a
+/// moment meets them all alike.
+/// </summary>
+internal sealed class Round
+{
+    private const double NanosecondsPerMillisecond = 1e6;
+    private static readonly long LongestNanoseconds = (long)TimeSpan.FromMinutes(1).TotalNanoseconds;
+    private readonly LongHistogram[] _latencies;
+
+    private Round(int contenders) =>
+        _latencies = [.. Enumerable.Range(0, contenders).Select(_ => new LongHistogram(LongestNanoseconds, 3))];
+
+    public static async Task<Round> RunAsync(IReadOnlyList<Contender> contenders, int operations, CancellationToken cancellationToken)
+    {
+        var round = new Round(contenders.Count);
+        for (var operation = 0; operation < operations; operation++)
+        {
+            for (var i = 0; i < contenders.Count; i++)
+            {
+                cancellationToken.ThrowIfCancellationRequested();
+                await contenders[i].Prepare();
+                var started = Stopwatch.GetTimestamp();
+                await contenders[i].Operation();
+                round._latencies[i].RecordValue(Math.Min((long)Stopwatch.GetElapsedTime(started).TotalNanoseconds, LongestNanoseconds));
+            }
+        }
+
+        return round;
+    }
+
+    public double Milliseconds(int contender, double percentile) =>
+        _latencies[contender].GetValueAtPercentile(percentile) / NanosecondsPerMillisecond;
+}

@@ -1,0 +1,44 @@
+using System.Globalization;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>The command line. Quick is one round of few operations: it shows that all works, not how fast.</summary>
+internal sealed record Settings(string Name, int Rounds, bool Quick, string JsonFile)
+{
+    private const int DefaultRounds = 7;
+
+    public static Settings? Parse(string[] arguments)
+    {
+        string? name = null, json = null;
+        int? rounds = null;
+        var quick = false;
+        for (var i = 0; i < arguments.Length; i++)
+        {
+            switch (arguments[i])
+            {
+                case "--quick":
+                    quick = true;
+                    break;
+                case "--rounds" when i + 1 < arguments.Length && int.TryParse(arguments[i + 1], NumberStyles.None, CultureInfo.InvariantCulture, out var count) && count > 0:
+                    rounds = count;
+                    i++;
+                    break;
+                case "--json" when i + 1 < arguments.Length && arguments[i + 1].Length > 0:
+                    json = arguments[++i];
+                    break;
+                case var argument when name is null && !argument.StartsWith('-'):
+                    name = argument;
+                    break;
+                default:
+                    return null;
+            }
+        }
+
+        return name is null
+            ? null
+            : new Settings(name, rounds ?? (quick ? 1 : DefaultRounds), quick, json ?? Path.Combine(Repository.Artifacts, "benchmarks.jsonl"));
+    }
+
+    /// <summary>How many operations a round has: a twentieth when it has to be quick.</summary>
+    public int Operations(int full) => Quick ? Math.Max(3, full / 20) : full;
+}

@@ -1,0 +1,86 @@
+using Etcdserverpb;
+using Google.Protobuf;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
+using Orleans.Configuration;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>One cluster's table in etcd, with what the measurements do to it past the library.</summary>
+internal sealed class EtcdTable(BareEtcd bare, EtcdConnection etcd, string clusterId)
+{
+    // etcd allows 128 operations in a transaction; the version is one of them.
+    private const int WritesPerTransaction = 120;
+    // Two states of each row, encoded once: what is written between the reads should leave no garbage for them to collect.
+    private (ByteString Key, ByteString[] Values)[] _rows = [];
+    private int _version;
+    private int _writes;
+
+    public ClusterOptions Cluster { get; } = new() { ServiceId = "benchmark", ClusterId = clusterId };
+
+    public MembershipLayout Layout { get; } = new(etcd.Options.KeyPrefix, new ClusterOptions { ServiceId = "benchmark", ClusterId = clusterId });
+
+    /// <summary>The transaction that our table reads all rows with, when it knows none of them.</summary>
+    public TxnRequest ReadAllRequest => new()
+    {
+        Compare = { Txn.ModRevisionIs(Layout.VersionKey, -1) },
+        Failure = { Txn.Get(Layout.Range), Txn.Get(Layout.AliveRange) },
+    };
+
+    public EtcdMembershipTable Open() =>
+        new(etcd, Options.Create(Cluster), Options.Create(new ClusterMembershipOptions()), NullLogger<EtcdMembershipTable>.Instance);
+
+    /// <summary>Makes a table of so many silos, each of which has sent a heartbeat.</summary>
+    public async Task FillAsync(int rows, CancellationToken cancellationToken)
+    {
+        _rows = [.. Enumerable.Range(0, rows).Select(number =>
+            (Layout.RowKey(Silos.Entry(number).SiloAddress), Enumerable.Range(0, 2).Select(state => MembershipCodec.Encode(Silos.Entry(number, state), Guid.NewGuid().ToString("N"))).ToArray()))];
+        await RewriteAsync(cancellationToken);
+        foreach (var chunk in Enumerable.Range(0, rows).Chunk(WritesPerTransaction))
+        {
+            var request = new TxnRequest();
+            request.Success.Add(chunk.Select(number => Silos.Entry(number)).Select(entry => Txn.Put(Layout.AliveKey(entry.SiloAddress), MembershipCodec.Encode(entry.IAmAliveTime))));
+            await bare.KV.TxnAsync(request, cancellationToken: cancellationToken);
+        }
+    }
+
+    /// <summary>Changes every row, as so many writers would: the version rises with them.</summary>
+    public async Task RewriteAsync(CancellationToken cancellationToken)
+    {
+        var state = ++_writes % 2;
+        foreach (var chunk in _rows.Chunk(WritesPerTransaction))
+        {
+            var request = new TxnRequest { Success = { Txn.Put(Layout.VersionKey, MembershipCodec.Encode(++_version, Guid.NewGuid().ToString("N"))) } };
+            request.Success.Add(chunk.Select(row => Txn.Put(row.Key, row.Values[state])));
+            await bare.KV.TxnAsync(request, cancellationToken: cancellationToken);
+        }
+    }
+
+    /// <summary>What a write has to carry now: the version's number and token, and the row's token (0 where there is none).</summary>
+    public async Task<Tokens> TokensAsync(SiloAddress silo, CancellationToken cancellationToken)
+    {
+        var read = await bare.KV.TxnAsync(
+            new TxnRequest { Success = { Txn.Get(Layout.VersionKey), Txn.Get(Layout.RowKey(silo)) } },
+            cancellationToken: cancellationToken);
+        var version = read.Responses[0].ResponseRange.Kvs.Single();
+        var row = read.Responses[1].ResponseRange.Kvs.SingleOrDefault();
+        var number = MembershipCodec.TryDecodeVersion(version)!.Version;
+        return new Tokens(new TableVersion(number + 1, MembershipImage.ETag(version.ModRevision)), version.ModRevision, row?.ModRevision ?? 0);
+    }
+
+    /// <summary>The transaction that our table writes a row with.</summary>
+    public TxnRequest WriteRequest(MembershipEntry entry, Tokens tokens)
+    {
+        var row = Layout.RowKey(entry.SiloAddress);
+        var writeId = Guid.NewGuid().ToString("N");
+        ByteString version = MembershipCodec.Encode(tokens.Next.Version, writeId);
+        return new TxnRequest
+        {
+            Compare = { Txn.ModRevisionIs(Layout.VersionKey, tokens.Version), Txn.ModRevisionIs(row, tokens.Row) },
+            Success = { Txn.Put(Layout.VersionKey, version), Txn.Put(row, MembershipCodec.Encode(entry, writeId)) },
+            Failure = { Txn.Get(Layout.VersionKey), Txn.Get(row) },
+        };
+    }
+
+    internal sealed record Tokens(TableVersion Next, long Version, long Row);
+}

@@ -1,0 +1,42 @@
+using Orleans.Configuration;
+using Orleans.Etcd.Testing;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>The membership table and the gateway list against the same requests sent bare, and against Redis.</summary>
+internal sealed class MembershipBenchmark : IBenchmark
+{
+    public string Name => "membership";
+
+    public string Summary => "table and gateways: against bare requests to etcd, and against Orleans' Redis provider";
+
+    public async Task RunAsync(Contest contest, CancellationToken cancellationToken)
+    {
+        // In the repository and not in the temporary directory, which may be memory.
+        var data = Directory.CreateDirectory(Path.Combine(Repository.Artifacts, "benchmark-data")).FullName;
+        await using var server = await EtcdServer.StartAsync(new EtcdServerOptions { BinaryPath = Etcd(), DataDirectory = data }, cancellationToken);
+        contest.Report.Note($"etcd {server.Version}, one member, data on disk; .NET {Environment.Version}, {Environment.ProcessorCount} cores; rounds: {contest.Settings.Rounds}");
+        using var bare = new BareEtcd(server);
+        await using var etcd = new EtcdConnection(new EtcdOptions { Endpoints = { server.Endpoint.ToString() } });
+
+        await new MembershipWrites(contest, bare, etcd).RunAsync(cancellationToken);
+        await new MembershipReads(contest, bare, etcd, data).RunAsync(cancellationToken);
+        await new GatewayReads(contest, bare, etcd).RunAsync(cancellationToken);
+        await new MembershipRequests(contest, bare, etcd).RunAsync(cancellationToken);
+    }
+
+    // ETCD_BIN decides; else 3.5, which the published figures are of, before whatever the machine has.
+    private static string Etcd()
+    {
+        if (Environment.GetEnvironmentVariable("ETCD_BIN") is { Length: > 0 })
+            return EtcdBinary.Find();
+        try
+        {
+            return EtcdBinary.Find("3.5");
+        }
+        catch (FileNotFoundException)
+        {
+            return EtcdBinary.Find();
+        }
+    }
+}

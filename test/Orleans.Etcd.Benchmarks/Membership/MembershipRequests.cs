@@ -1,0 +1,60 @@
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
+using Orleans.Configuration;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>How many requests each operation costs, as etcd itself counts them on /metrics, one operation a round.</summary>
+internal sealed class MembershipRequests(Contest contest, BareEtcd bare, EtcdConnection etcd)
+{
+    private const int Rows = 100;
+
+    public async Task RunAsync(CancellationToken cancellationToken)
+    {
+        var cluster = new EtcdTable(bare, etcd, "requests");
+        await cluster.FillAsync(Rows, cancellationToken);
+        await using var table = cluster.Open();
+        await table.InitializeMembershipTableAsync(true, cancellationToken);
+        await using var unwatched = cluster.Open();
+        await using var list = new EtcdGatewayListProvider(etcd, Options.Create(cluster.Cluster), Options.Create(new GatewayOptions()), NullLogger<EtcdGatewayListProvider>.Instance);
+        // The watches open their streams now, so that none is opened while an operation is counted.
+        await list.GetGatewaysAsync(cancellationToken);
+        await table.ReadAllAsync(cancellationToken);
+
+        var number = Rows;
+        MembershipEntry entry = null!;
+        EtcdTable.Tokens tokens = null!;
+        async Task TokensAsync(int next)
+        {
+            entry = Silos.Entry(next);
+            tokens = await cluster.TokensAsync(entry.SiloAddress, cancellationToken);
+        }
+
+        await CountAsync("heartbeat", "UpdateIAmAlive", "Put", null, () => table.UpdateIAmAliveAsync(Silos.Entry(0), cancellationToken), cancellationToken);
+        await CountAsync("insert", "InsertRow", "Txn", () => TokensAsync(number++), () => table.InsertRowAsync(entry, tokens.Next, cancellationToken), cancellationToken);
+        await CountAsync("update", "UpdateRow", "Txn", () => TokensAsync(0), () => table.UpdateRowAsync(entry, MembershipImage.ETag(tokens.Row), tokens.Next, cancellationToken), cancellationToken);
+        await CountAsync("ReadAll, changed", "ReadAll", "Txn", () => cluster.RewriteAsync(cancellationToken), () => unwatched.ReadAllAsync(cancellationToken), cancellationToken);
+        await CountAsync("ReadAll, unchanged", "ReadAll", "Txn", null, () => unwatched.ReadAllAsync(cancellationToken), cancellationToken);
+        await CountAsync("GetGateways", "GetGateways", null, null, () => list.GetGatewaysAsync(cancellationToken), cancellationToken);
+    }
+
+    private async Task CountAsync(string @case, string subject, string? method, Func<Task>? prepare, Func<Task> operation, CancellationToken cancellationToken)
+    {
+        var counts = new List<double>();
+        var found = new SortedSet<string>(StringComparer.Ordinal);
+        for (var round = 0; round < contest.Settings.Rounds; round++)
+        {
+            await (prepare?.Invoke() ?? Task.CompletedTask);
+            var before = await bare.CountRequestsAsync(cancellationToken);
+            await operation();
+            var after = await bare.CountRequestsAsync(cancellationToken);
+            var sent = after.Select(pair => (Method: pair.Key, Count: pair.Value - before.GetValueOrDefault(pair.Key))).Where(pair => pair.Count > 0).ToArray();
+            counts.Add(sent.Sum(pair => pair.Count));
+            found.Add(sent.Length == 0 ? "none" : string.Join(" + ", sent.Select(pair => $"{pair.Count} {pair.Method}")));
+        }
+
+        contest.Add(@case, "requests", subject, null, counts, []);
+        var wanted = method is null ? "none" : $"1 {method}";
+        contest.Report.Goal($"requests of {@case}: {wanted}", found.SetEquals([wanted]), string.Join("; ", found));
+    }
+}

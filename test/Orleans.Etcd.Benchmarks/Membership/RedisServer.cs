@@ -1,0 +1,102 @@
+using System.Diagnostics;
+using System.Net;
+using System.Net.Sockets;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>A redis-server of our own: a free loopback port, a directory that goes with it, ended by its process id.</summary>
+internal sealed class RedisServer : IAsyncDisposable
+{
+    private static readonly TimeSpan StartTimeout = TimeSpan.FromSeconds(20);
+    private readonly Process _process;
+    private readonly string _directory;
+
+    private RedisServer(Process process, string directory, int port) => (_process, _directory, Port) = (process, directory, port);
+
+    public int Port { get; }
+
+    /// <summary>Starts one that keeps all in memory, or one that syncs each write to its append-only file.</summary>
+    public static async Task<RedisServer> StartAsync(string binary, string root, bool appendOnly, CancellationToken cancellationToken)
+    {
+        var directory = Directory.CreateDirectory(Path.Combine(root, $"redis-{Guid.NewGuid():N}")).FullName;
+        var port = FreePort();
+        string[] command = [binary, "--bind", "127.0.0.1", "--port", $"{port}", "--dir", directory, "--save", "", "--loglevel", "warning",
+            "--appendonly", appendOnly ? "yes" : "no", "--appendfsync", "always"];
+        // Ends with us also when we are killed.
+        if (File.Exists("/usr/bin/setpriv"))
+            command = ["/usr/bin/setpriv", "--pdeathsig", "KILL", .. command];
+        var server = new RedisServer(await StartOnOwnThread(new ProcessStartInfo(command[0], command[1..]) { RedirectStandardOutput = true }), directory, port);
+        try
+        {
+            await server.WaitAsync(cancellationToken);
+            return server;
+        }
+        catch
+        {
+            await server.DisposeAsync();
+            throw;
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        if (!_process.HasExited)
+            _process.Kill();
+        await _process.WaitForExitAsync();
+        _process.Dispose();
+        Directory.Delete(_directory, recursive: true);
+    }
+
+    // The death signal is sent when the thread that started the child ends, so that one lives as long as the child.
+    private static Task<Process> StartOnOwnThread(ProcessStartInfo start)
+    {
+        var started = new TaskCompletionSource<Process>(TaskCreationOptions.RunContinuationsAsynchronously);
+        new Thread(() =>
+        {
+            try
+            {
+                var process = Process.Start(start)!;
+                process.OutputDataReceived += static (_, _) => { };
+                process.BeginOutputReadLine();
+                using var ended = new ManualResetEventSlim();
+                process.EnableRaisingEvents = true;
+                process.Exited += (_, _) => ended.Set();
+                started.SetResult(process);
+                ended.Wait();
+            }
+            catch (Exception exception)
+            {
+                started.TrySetException(exception);
+            }
+        })
+        { IsBackground = true, Name = "redis" }.UnsafeStart();
+        return started.Task;
+    }
+
+    private static int FreePort()
+    {
+        using var listener = new TcpListener(IPAddress.Loopback, 0);
+        listener.Start();
+        return ((IPEndPoint)listener.LocalEndpoint).Port;
+    }
+
+    private async Task WaitAsync(CancellationToken cancellationToken)
+    {
+        var started = Stopwatch.GetTimestamp();
+        while (true)
+        {
+            if (_process.HasExited || Stopwatch.GetElapsedTime(started) > StartTimeout)
+                throw new InvalidOperationException($"redis-server did not start on port {Port}.");
+            try
+            {
+                using var client = new TcpClient();
+                await client.ConnectAsync(IPAddress.Loopback, Port, cancellationToken);
+                return;
+            }
+            catch (SocketException)
+            {
+                await Task.Delay(20, cancellationToken);
+            }
+        }
+    }
+}
