@@ -145,13 +145,11 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
         _token.Invalidate(token);
     }
 
-    /// <summary>What an exception on a stream means; drops the token if that is to blame.</summary>
-    internal CallFailure Examine(Exception exception, string? token)
+    /// <summary>Drops the token of a stream that failed, if that is to blame.</summary>
+    internal void Examine(Exception exception, string? token)
     {
-        var failure = CallFailure.Classify(exception, timedOut: false);
-        if (failure.BlamesToken)
+        if (CallFailure.Classify(exception, timedOut: false).BlamesToken)
             Invalidate(token);
-        return failure;
     }
 
     /// <summary>Closes all channels. Calls under way fail; leases are not revoked, they expire.</summary>

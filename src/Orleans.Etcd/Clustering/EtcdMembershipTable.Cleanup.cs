@@ -17,8 +17,7 @@ internal sealed partial class EtcdMembershipTable
         var removed = 0;
         while (true)
         {
-            var image = await ReadAllFromEtcdAsync(known: null, cancellationToken).ConfigureAwait(false);
-            var heartbeats = _heartbeats!;
+            var (image, heartbeats) = await ReadAllFromEtcdAsync(known: null, cancellationToken).ConfigureAwait(false);
             var defunct = image.Rows
                 .Where(row => row.Entry.Status == SiloStatus.Dead && LastUpdate(row, heartbeats) < beforeDate.UtcDateTime)
                 .Take(SilosPerCleanup)

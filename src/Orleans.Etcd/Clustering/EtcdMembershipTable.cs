@@ -36,8 +36,7 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
     private LiveView? _view;
     private bool _disposed;
     private (RangeSnapshot Snapshot, MembershipImage Image)? _fromView;
-    private volatile MembershipImage? _lastRead;
-    private volatile Heartbeats? _heartbeats;
+    private volatile TableRead? _lastRead;
 
     public EtcdMembershipTable(EtcdConnection etcd, IOptions<ClusterOptions> cluster, IOptions<ClusterMembershipOptions> membership, ILogger<EtcdMembershipTable> logger)
     {
@@ -83,11 +82,12 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
     public async Task<MembershipTableData> ReadAllAsync(CancellationToken cancellationToken = default)
     {
         var known = NewestKnown();
-        var heartbeats = _heartbeats;
-        if (known is null || heartbeats is null || _etcd.Time.GetElapsedTime(heartbeats.ReadAt) > _maxHeartbeatAge)
-            return (await ReadAllFromEtcdAsync(known: null, cancellationToken).ConfigureAwait(false)).ToTableData(_heartbeats!);
-        var image = await ReadAllFromEtcdAsync(known, cancellationToken).ConfigureAwait(false);
-        return image.ToTableData(_heartbeats ?? heartbeats);
+        var heartbeats = _lastRead?.Heartbeats;
+        if (heartbeats is null || _etcd.Time.GetElapsedTime(heartbeats.ReadAt) > _maxHeartbeatAge)
+            known = null;
+        var read = known is null ? null : new TableRead(known, heartbeats!);
+        var (image, times) = await ReadAllFromEtcdAsync(read, cancellationToken).ConfigureAwait(false);
+        return image.ToTableData(times);
     }
 
     public async Task<MembershipTableData> ReadRowAsync(SiloAddress key, CancellationToken cancellationToken = default)
@@ -171,29 +171,30 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
     /// Reads the table at one revision, in one request. Where the version is still that of <paramref name="known"/>,
     /// etcd looks at one key and answers with none.
     /// </summary>
-    private async Task<MembershipImage> ReadAllFromEtcdAsync(MembershipImage? known, CancellationToken cancellationToken)
+    private async Task<TableRead> ReadAllFromEtcdAsync(TableRead? known, CancellationToken cancellationToken)
     {
         var readAt = _etcd.Time.GetTimestamp();
-        var request = new TxnRequest { Compare = { Txn.ModRevisionIs(_layout.VersionKey, known?.VersionModRevision ?? -1) } };
+        var request = new TxnRequest { Compare = { Txn.ModRevisionIs(_layout.VersionKey, known?.Image.VersionModRevision ?? -1) } };
         request.Failure.Add(Txn.Get(_layout.Range));
         request.Failure.Add(Txn.Get(_layout.AliveRange));
         var response = await _etcd.TxnAsync(request, cancellationToken).ConfigureAwait(false);
         if (response.Succeeded && known is not null)
         {
             // A linearizable read behind what is known is of a restored etcd, whose revisions mean something else.
-            return response.Header.Revision >= known.Revision ? known : await ReadAllFromEtcdAsync(known: null, cancellationToken).ConfigureAwait(false);
+            return response.Header.Revision >= known.Image.Revision ? known : await ReadAllFromEtcdAsync(known: null, cancellationToken).ConfigureAwait(false);
         }
 
-        var image = MembershipImage.Decode(_layout, response.Header.Revision, Keys(response, 0, 1), known ?? NewestKnown(), _unreadable.Note);
-        _heartbeats = new Heartbeats(_layout, Keys(response, 1, 1), readAt, _unreadable.Note);
-        _lastRead = image;
-        return image;
+        var read = new TableRead(
+            MembershipImage.Decode(_layout, response.Header.Revision, Keys(response, 0, 1), known?.Image ?? NewestKnown(), _unreadable.Note),
+            new Heartbeats(_layout, Keys(response, 1, 1), readAt, _unreadable.Note));
+        _lastRead = read;
+        return read;
     }
 
     /// <summary>The newer of what the watch shows and what was read last.</summary>
     private MembershipImage? NewestKnown()
     {
-        var read = _lastRead;
+        var read = _lastRead?.Image;
         lock (_lock)
         {
             if (_view?.Snapshot is not { } snapshot || (read is not null && read.Revision >= snapshot.Revision))
@@ -263,4 +264,7 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
         inner);
 
     private static string NewWriteId() => Guid.NewGuid().ToString("N");
+
+    /// <summary>Rows, and heartbeats read with them or, while the rows stay the same, somewhat before.</summary>
+    private sealed record TableRead(MembershipImage Image, Heartbeats Heartbeats);
 }

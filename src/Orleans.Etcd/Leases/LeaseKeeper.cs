@@ -105,10 +105,7 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDis
     public void Stop()
     {
         _stop.Cancel();
-        EtcdLease[] left;
-        lock (_lock)
-            left = [.. _leases.Values];
-        foreach (var lease in left)
+        foreach (var lease in Snapshot())
             lease.Abandon();
     }
 
