@@ -1,7 +1,6 @@
 using System.Diagnostics;
-using System.Net;
-using System.Net.Sockets;
 using System.Runtime.InteropServices;
+using Orleans.Etcd.Testing;
 
 namespace Orleans.Etcd.Sample;
 
@@ -39,7 +38,7 @@ internal sealed partial class SiloProcess : IAsyncDisposable
         // Run as `dotnet Program.dll`, the program is an argument; run by its own launcher, it is not.
         if (Path.GetFileNameWithoutExtension(start.FileName).Equals("dotnet", StringComparison.OrdinalIgnoreCase))
             start.ArgumentList.Add(typeof(SiloProcess).Assembly.Location);
-        foreach (var argument in new[] { "silo", name, endpoints, cluster, $"{FreePort()}", $"{FreePort()}" })
+        foreach (var argument in new[] { "silo", name, endpoints, cluster, $"{LoopbackPort.Take()}", $"{LoopbackPort.Take()}" })
             start.ArgumentList.Add(argument);
         return new SiloProcess(name, Process.Start(start)!, Path.Combine(logDirectory, name + ".log"));
     }
@@ -60,25 +59,6 @@ internal sealed partial class SiloProcess : IAsyncDisposable
         _process.Dispose();
         lock (_log)
             _log.Dispose();
-    }
-
-    // Below the range of outgoing connections, so that none of those takes one before the silo does.
-    private static int FreePort()
-    {
-        while (true)
-        {
-            var port = Random.Shared.Next(10_000, 30_000);
-            try
-            {
-                using var listener = new TcpListener(IPAddress.Loopback, port);
-                listener.Start();
-                return port;
-            }
-            catch (SocketException)
-            {
-                // Taken: another one.
-            }
-        }
     }
 
     [LibraryImport("libc")]

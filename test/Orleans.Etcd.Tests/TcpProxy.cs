@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
+using Orleans.Etcd.Testing;
 
 namespace Orleans.Etcd.Tests;
 
@@ -11,8 +12,6 @@ namespace Orleans.Etcd.Tests;
 /// </remarks>
 internal sealed class TcpProxy : IAsyncDisposable
 {
-    private const int LowestPort = 20_000;
-    private const int PortCount = 10_000;
     private const int BufferSize = 64 * 1024;
 
     private readonly object _lock = new();
@@ -248,7 +247,7 @@ internal sealed class TcpProxy : IAsyncDisposable
     {
         for (var attempt = 0; ; attempt++)
         {
-            var local = new IPEndPoint(address, LowestPort + Random.Shared.Next(PortCount));
+            var local = new IPEndPoint(address, LoopbackPort.Take());
             try
             {
                 var listener = Bind(local);

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using System.Net;
 using System.Net.Sockets;
+using Orleans.Etcd.Testing;
 
 namespace Orleans.Etcd.Benchmarks;
 
@@ -19,7 +20,7 @@ internal sealed class RedisServer : IAsyncDisposable
     public static async Task<RedisServer> StartAsync(string binary, string root, bool appendOnly, CancellationToken cancellationToken)
     {
         var directory = Directory.CreateDirectory(Path.Combine(root, $"redis-{Guid.NewGuid():N}")).FullName;
-        var port = FreePort();
+        var port = LoopbackPort.Take();
         string[] command = [binary, "--bind", "127.0.0.1", "--port", $"{port}", "--dir", directory, "--save", "", "--loglevel", "warning",
             "--appendonly", appendOnly ? "yes" : "no", "--appendfsync", "always"];
         // Ends with us also when we are killed.
@@ -71,13 +72,6 @@ internal sealed class RedisServer : IAsyncDisposable
         })
         { IsBackground = true, Name = "redis" }.UnsafeStart();
         return started.Task;
-    }
-
-    private static int FreePort()
-    {
-        using var listener = new TcpListener(IPAddress.Loopback, 0);
-        listener.Start();
-        return ((IPEndPoint)listener.LocalEndpoint).Port;
     }
 
     private async Task WaitAsync(CancellationToken cancellationToken)

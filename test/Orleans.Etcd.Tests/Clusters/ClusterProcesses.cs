@@ -1,10 +1,9 @@
 using System.Diagnostics;
-using System.Net;
-using System.Net.Sockets;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Orleans.Configuration;
+using Orleans.Etcd.Testing;
 using Orleans.Etcd.Tests.Silo;
 using Xunit;
 
@@ -23,7 +22,7 @@ internal sealed class ClusterProcesses(IReadOnlyList<Uri> endpoints) : IAsyncDis
 
     public async Task<SiloProcess> StartSiloAsync(string name, (int Silo, int Gateway)? ports = null)
     {
-        var (siloPort, gatewayPort) = ports ?? (FreePort(), FreePort());
+        var (siloPort, gatewayPort) = ports ?? (LoopbackPort.Take(), LoopbackPort.Take());
         var silo = await SiloProcess.StartAsync(name, _clusterId, endpoints, siloPort, gatewayPort);
         _silos.Add(silo);
         return silo;
@@ -93,24 +92,5 @@ internal sealed class ClusterProcesses(IReadOnlyList<Uri> endpoints) : IAsyncDis
             await silo.DisposeAsync();
         if (_client is IAsyncDisposable client)
             await client.DisposeAsync();
-    }
-
-    // Below the range of outgoing connections: a port from that range may be somebody's by the time the silo binds it.
-    private static int FreePort()
-    {
-        while (true)
-        {
-            var port = Random.Shared.Next(11_000, 20_000);
-            try
-            {
-                using var listener = new TcpListener(IPAddress.Loopback, port);
-                listener.Start();
-                return port;
-            }
-            catch (SocketException)
-            {
-                // Taken: another one.
-            }
-        }
     }
 }
