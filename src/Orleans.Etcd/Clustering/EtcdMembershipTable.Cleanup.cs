@@ -54,7 +54,7 @@ internal sealed partial class EtcdMembershipTable
         foreach (var heartbeat in Keys(read, 1, 1))
         {
             var rowKey = ByteString.CopyFrom([.. _layout.SilosPrefix.Span, .. heartbeat.Key.Span[_layout.AlivePrefix.Length..]]);
-            if (rows.Contains(rowKey) || MembershipCodec.TryDecodeHeartbeat(heartbeat) is not { } value || Utc(value.IAmAliveTime) >= beforeDate.UtcDateTime)
+            if (rows.Contains(rowKey) || SiloRowReader.TryReadHeartbeat(heartbeat.Value.Span) is not { } time || Utc(time) >= beforeDate.UtcDateTime)
                 continue;
             await _etcd.TxnAsync(
                 new TxnRequest

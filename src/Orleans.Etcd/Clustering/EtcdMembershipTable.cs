@@ -245,13 +245,13 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
     private bool WasOurs(TxnResponse failed, ByteString rowKey, long expectedRow, long expectedVersion, int written, string writeId)
     {
         var image = MembershipImage.Decode(_layout, failed.Header.Revision, Keys(failed, 0, 2), known: null, _unreadable.Note);
-        var row = image.Rows.FirstOrDefault();
-        if (image.VersionWriteId == writeId || row?.WriteId == writeId)
+        var row = Keys(failed, 1, 1).FirstOrDefault();
+        if (image.VersionWriteId == writeId || (row is not null && MembershipCodec.TryDecodeWriteId(row) == writeId))
             return true;
         // An absent row may have been written and removed again. Only where the table, in the same life, has made no more
         // than the one step is it certain that this step was another's.
         var stepOfAnother = Keys(failed, 0, 1).FirstOrDefault() is { } version && version.CreateRevision <= expectedVersion && image.Version.Version == written;
-        if ((Keys(failed, 1, 1).FirstOrDefault()?.ModRevision ?? 0) == expectedRow && (expectedRow > 0 || stepOfAnother))
+        if ((row?.ModRevision ?? 0) == expectedRow && (expectedRow > 0 || stepOfAnother))
             return false;
         throw Unknown(rowKey, EtcdErrorCode.Timeout, "The table has since been written by another silo.", inner: null);
     }

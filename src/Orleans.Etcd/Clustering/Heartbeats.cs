@@ -18,10 +18,10 @@ internal sealed class Heartbeats
         ReadAt = readAt;
         foreach (var kv in keys)
         {
-            var value = MembershipCodec.TryDecodeHeartbeat(kv);
-            if (value is null)
+            var time = SiloRowReader.TryReadHeartbeat(kv.Value.Span);
+            if (time is null)
                 unreadable(kv.Key);
-            _bySilo[UnsafeByteOperations.UnsafeWrap(kv.Key.Memory[layout.AlivePrefix.Length..])] = (kv.ModRevision, value?.IAmAliveTime);
+            _bySilo[UnsafeByteOperations.UnsafeWrap(kv.Key.Memory[layout.AlivePrefix.Length..])] = (kv.ModRevision, time);
         }
     }
 

@@ -45,42 +45,8 @@ internal static class MembershipCodec
 
     public static VersionValue? TryDecodeVersion(KeyValue kv) => TryDecode(kv, MembershipJson.Default.VersionValue);
 
-    public static HeartbeatValue? TryDecodeHeartbeat(KeyValue kv) => TryDecode(kv, MembershipJson.Default.HeartbeatValue);
-
-    /// <summary>The entry in a row, or null where it cannot be read or does not belong to its key.</summary>
-    public static MembershipEntry? TryDecodeEntry(KeyValue kv, int prefixLength, out string? writeId)
-    {
-        writeId = null;
-        var value = TryDecode(kv, MembershipJson.Default.SiloValue);
-        if (value is null || !SiloAddress.TryParse(value.SiloAddress, out var silo) || !Enum.IsDefined(value.Status))
-            return null;
-        if (!kv.Key.Span[prefixLength..].SequenceEqual(System.Text.Encoding.UTF8.GetBytes(EtcdKeys.Silo(silo))))
-            return null;
-
-        List<Tuple<SiloAddress, DateTime>>? votes = null;
-        foreach (var vote in value.SuspectTimes ?? [])
-        {
-            if (vote is null || !SiloAddress.TryParse(vote.Silo, out var voter))
-                return null;
-            (votes ??= []).Add(Tuple.Create(voter, vote.Time));
-        }
-
-        writeId = value.WriteId;
-        return new MembershipEntry
-        {
-            SiloAddress = silo,
-            Status = value.Status,
-            SiloName = value.SiloName!,
-            HostName = value.HostName!,
-            ProxyPort = value.ProxyPort,
-            RoleName = value.RoleName,
-            UpdateZone = value.UpdateZone,
-            FaultZone = value.FaultZone,
-            StartTime = value.StartTime,
-            IAmAliveTime = value.IAmAliveTime,
-            SuspectTimes = votes ?? (value.SuspectTimes is null ? null : []),
-        };
-    }
+    /// <summary>The id that the last writer of a row left in it; null where there is none.</summary>
+    public static string? TryDecodeWriteId(KeyValue kv) => TryDecode(kv, MembershipJson.Default.SiloValue)?.WriteId;
 
     public static MembershipEntry Copy(MembershipEntry entry, DateTime iAmAliveTime) => new()
     {

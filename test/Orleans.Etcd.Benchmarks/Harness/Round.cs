@@ -21,8 +21,10 @@ internal sealed class Round
         var round = new Round(contenders.Count);
         for (var operation = 0; operation < operations; operation++)
         {
-            for (var i = 0; i < contenders.Count; i++)
+            for (var turn = 0; turn < contenders.Count; turn++)
             {
+                // There and back, so that nobody always follows the same one and finds the caches as that left them.
+                var i = operation % 2 == 0 ? turn : contenders.Count - 1 - turn;
                 cancellationToken.ThrowIfCancellationRequested();
                 await contenders[i].Prepare();
                 var started = Stopwatch.GetTimestamp();
