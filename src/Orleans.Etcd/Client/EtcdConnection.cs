@@ -26,9 +26,6 @@ namespace Orleans.Etcd;
 /// </remarks>
 public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
 {
-    private static readonly TimeSpan FirstBackoff = TimeSpan.FromMilliseconds(25);
-    private static readonly TimeSpan LongestBackoff = TimeSpan.FromMilliseconds(400);
-
     private readonly ILogger _logger;
     private readonly EndpointPool _pool;
     private readonly AuthToken? _token;
@@ -46,12 +43,12 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
         if (result.Failed)
             throw new OptionsValidationException(Microsoft.Extensions.Options.Options.DefaultName, typeof(EtcdOptions), result.Failures);
 
-        Options = options;
+        Options = options.Copy();
         LoggerFactory = loggerFactory ?? NullLoggerFactory.Instance;
         Time = timeProvider ?? TimeProvider.System;
         _logger = LoggerFactory.CreateLogger<EtcdConnection>();
-        _pool = new EndpointPool(options, Time);
-        if (!string.IsNullOrEmpty(options.UserName))
+        _pool = new EndpointPool(Options, Time);
+        if (!string.IsNullOrEmpty(Options.UserName))
             _token = new AuthToken(AuthenticateAsync);
         Leases = new LeaseKeeper(this);
     }
@@ -68,6 +65,8 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
     internal LeaseKeeper Leases { get; }
 
     internal string Description => _pool.Description;
+
+    internal bool IsDisposed => Volatile.Read(ref _disposed) != 0;
 
     /// <summary>Reads a key or a range.</summary>
     /// <param name="request">The request; linearizable unless it says otherwise.</param>
@@ -127,13 +126,21 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
         where TRequest : class
         where TResponse : class
     {
-        ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposed) != 0, this);
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
         var token = withToken && _token is not null ? await _token.GetAsync(cancellationToken).ConfigureAwait(false) : null;
         var endpoint = _pool.Other(avoided);
         var life = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, endpoint.Suspected);
-        var headers = Headers(token) ?? [];
-        headers.Add("hasleader", "true");
-        return new EtcdStream<TRequest, TResponse>(open(endpoint.Connection, new CallOptions(headers, cancellationToken: life.Token)), endpoint, token, life);
+        try
+        {
+            var headers = Headers(token) ?? [];
+            headers.Add("hasleader", "true");
+            return new EtcdStream<TRequest, TResponse>(open(endpoint.Connection, new CallOptions(headers, cancellationToken: life.Token)), endpoint, token, life);
+        }
+        catch
+        {
+            life.Dispose();
+            throw;
+        }
     }
 
     /// <summary>Says that etcd refused this token, so that the next call or stream fetches a new one.</summary>
@@ -195,7 +202,7 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
         while (true)
         {
             cancellationToken.ThrowIfCancellationRequested();
-            ObjectDisposedException.ThrowIf(Volatile.Read(ref _disposed) != 0, this);
+            ObjectDisposedException.ThrowIf(IsDisposed, this);
             // Fetched before the attempt's clock starts: it is a call of its own, with its own deadline and errors.
             var token = withToken && _token is not null ? await _token.GetAsync(cancellationToken).ConfigureAwait(false) : null;
             var endpoint = _pool.Current;
@@ -262,44 +269,4 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
             Time.GetElapsedTime(started).TotalSeconds,
             new KeyValuePair<string, object?>("operation", operation),
             new KeyValuePair<string, object?>("outcome", outcome));
-
-    /// <summary>
-    /// How often and how soon a call is tried again. A timeout is spent once more on another member and never twice
-    /// on a single one; quick failures go on, every member once and then a pause, and no attempt after one begins later
-    /// than the time of one timeout. Invariant: all attempts together take at most twice the timeout, however quick
-    /// failures and silence follow each other.
-    /// </summary>
-    private struct RetryBudget(int members)
-    {
-        private int _attempts;
-        private int _timeouts;
-        private TimeSpan _backoff = FirstBackoff;
-
-        /// <summary>The time left for one more attempt.</summary>
-        public readonly TimeSpan NextAttemptAtMost(TimeSpan elapsed, TimeSpan timeout)
-        {
-            if (_attempts == 0)
-                return timeout;
-            var left = (2 * timeout) - elapsed;
-            return left > timeout ? timeout : left > TimeSpan.Zero ? left : TimeSpan.Zero;
-        }
-
-        public TimeSpan? Next(EtcdErrorCode code, TimeSpan elapsed, TimeSpan timeout)
-        {
-            _attempts++;
-            if (elapsed >= 2 * timeout)
-                return null;
-            if (code == EtcdErrorCode.Timeout)
-                return ++_timeouts > 1 || members == 1 ? null : TimeSpan.Zero;
-            if (code == EtcdErrorCode.AuthenticationFailed)
-                return ++_timeouts > 1 ? null : TimeSpan.Zero;
-            if (elapsed > timeout)
-                return null;
-            if (_attempts % members != 0)
-                return TimeSpan.Zero;
-            var pause = _backoff * (0.5 + Random.Shared.NextDouble());
-            _backoff = TimeSpan.FromTicks(Math.Min(_backoff.Ticks * 2, LongestBackoff.Ticks));
-            return elapsed + pause > timeout ? null : pause;
-        }
-    }
 }

@@ -93,4 +93,12 @@ public sealed class EtcdOptions
     /// <returns>The endpoints, in their order; empty for an empty string.</returns>
     public static IList<string> ParseEndpoints(string? endpoints) =>
         [.. (endpoints ?? string.Empty).Split([',', ';', ' ', '\t', '\r', '\n'], StringSplitOptions.RemoveEmptyEntries)];
+
+    /// <summary>What a connection keeps, so that nobody's later change of the options is half seen.</summary>
+    internal EtcdOptions Copy()
+    {
+        var copy = (EtcdOptions)MemberwiseClone();
+        copy.Endpoints = [.. Endpoints];
+        return copy;
+    }
 }

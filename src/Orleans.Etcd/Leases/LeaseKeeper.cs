@@ -51,15 +51,19 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDis
         var lease = new EtcdLease(this, _time, request.ID, TimeSpan.FromSeconds(seconds), sent);
         lock (_lock)
         {
-            ObjectDisposedException.ThrowIf(_stop.IsCancellationRequested, connection);
             // The answer may have come after the deadline: then it is not ours to renew.
-            if (!lease.HasEnded)
+            if (!_stop.IsCancellationRequested && !lease.HasEnded)
                 _leases.Add(lease.Id, lease);
-            _loop ??= Detached.Run(RunAsync);
+            if (!_stop.IsCancellationRequested)
+                _loop ??= Detached.Run(RunAsync);
             _wake.TrySetResult();
         }
 
-        return lease;
+        if (!_stop.IsCancellationRequested)
+            return lease;
+        // Closed meanwhile; whether or not that has ended it yet.
+        lease.Abandon();
+        throw new ObjectDisposedException(nameof(EtcdConnection));
     }
 
     public void Remove(EtcdLease lease)

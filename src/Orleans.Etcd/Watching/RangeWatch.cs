@@ -15,7 +15,8 @@ namespace Orleans.Etcd;
 /// revision arrive in one batch. (3) A batch that <see cref="RevisionBatch.IsResync"/> is the difference between the last
 /// batch and etcd's state at its revision, deletions included; that happens at start, when history up to the resume
 /// point was compacted, and when etcd was restored. (4) Nobody's slowness or failure but the consumer's own delays it.</para>
-/// <para>Survives everything: it goes on trying until it is disposed, and <see cref="LastError"/> says what holds it up.</para>
+/// <para>Survives everything: it goes on trying until it or its connection is disposed, and <see cref="LastError"/> says
+/// what holds it up.</para>
 /// </remarks>
 internal sealed partial class RangeWatch : IAsyncDisposable
 {
@@ -49,7 +50,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
         _loop = Detached.Run(RunAsync);
     }
 
-    /// <summary>The batches, in order. One reader. Completes when the watch is disposed.</summary>
+    /// <summary>The batches, in order. One reader. Completes when the watch or its connection is disposed.</summary>
     public ChannelReader<RevisionBatch> Batches => _output.Reader;
 
     /// <summary>Why the watch does not make progress at the moment; null while it does.</summary>
@@ -77,7 +78,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
                 var reason = await FollowAsync(stream).ConfigureAwait(false);
                 Log.Reopening(_logger, _prefix, stream.Endpoint.Address, reason, _state.Revision);
             }
-            catch (Exception) when (_stop.IsCancellationRequested)
+            catch (Exception) when (_stop.IsCancellationRequested || _etcd.IsDisposed)
             {
                 break;
             }

@@ -100,6 +100,17 @@ public sealed class EtcdOptionsValidatorTests
         Assert.Equal(new Uri(used), Assert.Single(etcd.Endpoints));
     }
 
+    [Fact]
+    public void Options_ChangedAfterwards_AreNotSeenByAConnection()
+    {
+        var options = new EtcdOptions { Endpoints = { "http://a:1" }, RequestTimeout = TimeSpan.FromSeconds(1) };
+        using var etcd = new EtcdConnection(options);
+        options.RequestTimeout = TimeSpan.FromSeconds(-1);
+        options.KeyPrefix = "other";
+        options.Endpoints.Clear();
+        Assert.Equal((TimeSpan.FromSeconds(1), EtcdOptions.DefaultKeyPrefix, 1), (etcd.Options.RequestTimeout, etcd.Options.KeyPrefix, etcd.Options.Endpoints.Count));
+    }
+
     private static List<string> Failures(EtcdOptions options) =>
         [.. new EtcdOptionsValidator().Validate(null, options).Failures ?? []];
 }

@@ -28,6 +28,16 @@ public abstract class RangeWatchTests(SharedEtcd shared) : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Batches_ConnectionDisposed_Complete()
+    {
+        var etcd = shared.Server.Connect();
+        await using var watch = new RangeWatch(etcd, _prefix);
+        await watch.Batches.ReadAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(10));
+        await etcd.DisposeAsync();
+        await watch.Batches.Completion.WaitAsync(TimeSpan.FromSeconds(10));
+    }
+
+    [Fact]
     public async Task Batches_RandomWrites_EqualTheReference()
     {
         await _reference.WriteAsync(50);
