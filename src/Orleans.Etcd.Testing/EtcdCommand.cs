@@ -11,18 +11,11 @@ internal static class EtcdCommand
     private const string Script =
         """[ "$PPID" = "$1" ] || exit 1; log="$2"; shift 2; exec "$@" >> "$log" 2>&1 < /dev/null""";
 
-    private static readonly string? SetPriv = FindSetPriv();
-
     public static ProcessStartInfo Create(string binary, IEnumerable<string> arguments, string logFile)
     {
-        List<string> command = SetPriv is null ? [] : [SetPriv, "--pdeathsig", "KILL", "--"];
         var owner = Environment.ProcessId.ToString(CultureInfo.InvariantCulture);
-        command.AddRange(["/bin/sh", "-c", Script, "etcd", owner, logFile, binary, .. arguments]);
-        var start = new ProcessStartInfo(command[0], command[1..])
-        {
-            UseShellExecute = false,
-            WorkingDirectory = Path.GetDirectoryName(logFile)!,
-        };
+        var start = ProcessStarter.EndingWithUs(["/bin/sh", "-c", Script, "etcd", owner, logFile, binary, .. arguments]);
+        start.WorkingDirectory = Path.GetDirectoryName(logFile)!;
         ClearEnvironment(start);
         return start;
     }
@@ -37,7 +30,4 @@ internal static class EtcdCommand
     // ETCD_UNSUPPORTED_ARCH configures nothing: it is a permission some architectures need.
     private static bool IsSetting(string name) =>
         name.StartsWith("ETCD_", StringComparison.Ordinal) && name != "ETCD_UNSUPPORTED_ARCH";
-
-    private static string? FindSetPriv() =>
-        !OperatingSystem.IsLinux() ? null : new[] { "/usr/bin/setpriv", "/bin/setpriv" }.FirstOrDefault(File.Exists);
 }

@@ -21,12 +21,10 @@ internal sealed class RedisServer : IAsyncDisposable
     {
         var directory = Directory.CreateDirectory(Path.Combine(root, $"redis-{Guid.NewGuid():N}")).FullName;
         var port = LoopbackPort.Take();
-        string[] command = [binary, "--bind", "127.0.0.1", "--port", $"{port}", "--dir", directory, "--save", "", "--loglevel", "warning",
-            "--appendonly", appendOnly ? "yes" : "no", "--appendfsync", "always"];
-        // Ends with us also when we are killed.
-        if (File.Exists("/usr/bin/setpriv"))
-            command = ["/usr/bin/setpriv", "--pdeathsig", "KILL", .. command];
-        var server = new RedisServer(await StartOnOwnThread(new ProcessStartInfo(command[0], command[1..]) { RedirectStandardOutput = true }), directory, port);
+        var start = ProcessStarter.EndingWithUs(
+            binary, "--bind", "127.0.0.1", "--port", $"{port}", "--dir", directory, "--save", "", "--loglevel", "warning",
+            "--logfile", "redis.log", "--appendonly", appendOnly ? "yes" : "no", "--appendfsync", "always");
+        var server = new RedisServer(await ProcessStarter.StartAsync(start), directory, port);
         try
         {
             await server.WaitAsync(cancellationToken);
@@ -46,32 +44,6 @@ internal sealed class RedisServer : IAsyncDisposable
         await _process.WaitForExitAsync();
         _process.Dispose();
         Directory.Delete(_directory, recursive: true);
-    }
-
-    // The death signal is sent when the thread that started the child ends, so that one lives as long as the child.
-    private static Task<Process> StartOnOwnThread(ProcessStartInfo start)
-    {
-        var started = new TaskCompletionSource<Process>(TaskCreationOptions.RunContinuationsAsynchronously);
-        new Thread(() =>
-        {
-            try
-            {
-                var process = Process.Start(start)!;
-                process.OutputDataReceived += static (_, _) => { };
-                process.BeginOutputReadLine();
-                using var ended = new ManualResetEventSlim();
-                process.EnableRaisingEvents = true;
-                process.Exited += (_, _) => ended.Set();
-                started.SetResult(process);
-                ended.Wait();
-            }
-            catch (Exception exception)
-            {
-                started.TrySetException(exception);
-            }
-        })
-        { IsBackground = true, Name = "redis" }.UnsafeStart();
-        return started.Task;
     }
 
     private async Task WaitAsync(CancellationToken cancellationToken)
