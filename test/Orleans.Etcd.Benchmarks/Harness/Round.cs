@@ -4,8 +4,8 @@ using HdrHistogram;
 namespace Orleans.Etcd.Benchmarks;
 
 /// <summary>
-/// The latencies of all contenders, measured in turn, operation by operation: whatever else the machine does at a
-/// moment meets them all alike.
+/// The latencies of all contenders, measured in turn, operation by operation and in random order: whatever else the
+/// machine does at a moment meets them all alike.
 /// </summary>
 internal sealed class Round
 {
@@ -19,12 +19,13 @@ internal sealed class Round
     public static async Task<Round> RunAsync(IReadOnlyList<Contender> contenders, int operations, CancellationToken cancellationToken)
     {
         var round = new Round(contenders.Count);
+        int[] turns = [.. Enumerable.Range(0, contenders.Count)];
         for (var operation = 0; operation < operations; operation++)
         {
-            for (var turn = 0; turn < contenders.Count; turn++)
+            // Nobody always follows the same one and finds the caches as that left them.
+            Random.Shared.Shuffle(turns);
+            foreach (var i in turns)
             {
-                // There and back, so that nobody always follows the same one and finds the caches as that left them.
-                var i = operation % 2 == 0 ? turn : contenders.Count - 1 - turn;
                 cancellationToken.ThrowIfCancellationRequested();
                 await contenders[i].Prepare();
                 var started = Stopwatch.GetTimestamp();
