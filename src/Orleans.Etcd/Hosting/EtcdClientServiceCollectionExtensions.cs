@@ -32,6 +32,7 @@ public static class EtcdClientServiceCollectionExtensions
         ArgumentNullException.ThrowIfNull(services);
         ArgumentNullException.ThrowIfNull(configure);
         configure(AddOptions(services, Microsoft.Extensions.Options.Options.DefaultName));
+        services.ConfigureFormatter<EtcdOptions>();
         services.TryAddSingleton(static provider => Create(provider, Microsoft.Extensions.Options.Options.DefaultName));
         return services;
     }
@@ -58,6 +59,7 @@ public static class EtcdClientServiceCollectionExtensions
         ArgumentException.ThrowIfNullOrEmpty(serviceKey);
         ArgumentNullException.ThrowIfNull(configure);
         configure(AddOptions(services, serviceKey));
+        services.ConfigureNamedOptionForLogging<EtcdOptions>(serviceKey);
         services.TryAddKeyedSingleton(serviceKey, static (provider, key) => Create(provider, (string)key!));
         return services;
     }
@@ -81,7 +83,6 @@ public static class EtcdClientServiceCollectionExtensions
     private static OptionsBuilder<EtcdOptions> AddOptions(IServiceCollection services, string name)
     {
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<EtcdOptions>, EtcdOptionsValidator>());
-        services.ConfigureFormatter<EtcdOptions>();
         return services.AddOptions<EtcdOptions>(name);
     }
 

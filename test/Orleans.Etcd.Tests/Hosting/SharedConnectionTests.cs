@@ -1,0 +1,55 @@
+using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
+using Orleans.Messaging;
+using Xunit;
+
+namespace Orleans.Etcd.Tests.Hosting;
+
+public sealed class SharedConnectionTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd35>
+{
+    [Fact]
+    public async Task UseEtcdClustering_OfSiloAndClientInOneContainer_MakesOneConnection()
+    {
+        var builder = new BothBuilder(new ServiceCollection().AddLogging());
+        ((ISiloBuilder)builder).UseEtcdClustering(etcd.Server.Endpoint.ToString());
+        ((IClientBuilder)builder).UseEtcdClustering(etcd.Server.Endpoint.ToString());
+        await using var services = builder.Services.BuildServiceProvider();
+
+        Assert.IsType<EtcdMembershipTable>(services.GetRequiredService<IMembershipTable>());
+        Assert.IsType<EtcdGatewayListProvider>(services.GetRequiredService<IGatewayListProvider>());
+        Assert.Single(services.GetServices<EtcdConnection>());
+    }
+
+    [Fact]
+    public async Task UseKeyedEtcdClustering_WithAConnectionOfTheApplication_ServesItsSiloAndItsClient()
+    {
+        await using var connection = etcd.Server.Connect();
+        var id = Hosts.NewId();
+        using var silo = Hosts.Silo(builder =>
+        {
+            builder.Services.AddKeyedSingleton("mine", connection);
+            builder.UseKeyedEtcdClustering("mine").WithId(id);
+        });
+        using var client = Hosts.Client(builder =>
+        {
+            builder.Services.AddKeyedSingleton("mine", connection);
+            builder.UseKeyedEtcdClustering("mine").WithId(id);
+        });
+
+        await silo.StartAsync();
+        await client.StartAsync();
+        Assert.Single(await client.Services.GetRequiredService<IClusterClient>().GetGrain<IManagementGrain>(0).GetHosts());
+        await client.StopAsync();
+        await silo.StopAsync();
+
+        Assert.NotNull(await connection.GetAsync($"orleans/{id}/{id}/membership/version"));
+    }
+
+    /// <summary>Orleans itself refuses a client beside a silo in one host; other containers may do it.</summary>
+    private sealed class BothBuilder(IServiceCollection services) : ISiloBuilder, IClientBuilder
+    {
+        public IServiceCollection Services => services;
+
+        public IConfiguration Configuration { get; } = new ConfigurationBuilder().Build();
+    }
+}
