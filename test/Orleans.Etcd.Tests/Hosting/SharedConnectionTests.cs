@@ -1,4 +1,3 @@
-using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Messaging;
 using Xunit;
@@ -10,10 +9,7 @@ public sealed class SharedConnectionTests(SharedEtcd35 etcd) : IClassFixture<Sha
     [Fact]
     public async Task UseEtcdClustering_OfSiloAndClientInOneContainer_MakesOneConnection()
     {
-        var builder = new BothBuilder(new ServiceCollection().AddLogging());
-        ((ISiloBuilder)builder).UseEtcdClustering(etcd.Server.Endpoint.ToString());
-        ((IClientBuilder)builder).UseEtcdClustering(etcd.Server.Endpoint.ToString());
-        await using var services = builder.Services.BuildServiceProvider();
+        await using var services = BothBuilder.Build(etcd.Server.Endpoint);
 
         Assert.IsType<EtcdMembershipTable>(services.GetRequiredService<IMembershipTable>());
         Assert.IsType<EtcdGatewayListProvider>(services.GetRequiredService<IGatewayListProvider>());
@@ -43,13 +39,5 @@ public sealed class SharedConnectionTests(SharedEtcd35 etcd) : IClassFixture<Sha
         await silo.StopAsync();
 
         Assert.NotNull(await connection.GetAsync($"orleans/{id}/{id}/membership/version"));
-    }
-
-    /// <summary>Orleans itself refuses a client beside a silo in one host; other containers may do it.</summary>
-    private sealed class BothBuilder(IServiceCollection services) : ISiloBuilder, IClientBuilder
-    {
-        public IServiceCollection Services => services;
-
-        public IConfiguration Configuration { get; } = new ConfigurationBuilder().Build();
     }
 }
