@@ -74,7 +74,16 @@ public static class EtcdClientServiceCollectionExtensions
         ArgumentNullException.ThrowIfNull(section);
         return options.Configure(etcd =>
         {
-            section.Bind(etcd);
+            try
+            {
+                section.Bind(etcd);
+            }
+            catch (InvalidOperationException exception)
+            {
+                // It names the value and where it stands.
+                throw new OrleansConfigurationException(exception.Message, exception);
+            }
+
             if (section[nameof(EtcdOptions.Endpoints)] is { Length: > 0 } endpoints)
                 etcd.Endpoints = EtcdOptions.ParseEndpoints(endpoints);
         });

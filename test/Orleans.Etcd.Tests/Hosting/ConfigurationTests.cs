@@ -82,6 +82,14 @@ public abstract class ConfigurationTests
         Assert.DoesNotContain("hunter2", exception.ToString());
     }
 
+    [Fact]
+    public async Task Options_OfTheWrongType_FailTheStartAndAreNamed()
+    {
+        using var host = Build(Clustering(("Endpoints", "http://a:1"), ("RequestTimeout", "soon")));
+        var exception = await Assert.ThrowsAsync<OrleansConfigurationException>(() => host.StartAsync());
+        Assert.Contains("'Orleans:Clustering:RequestTimeout'", exception.Message);
+    }
+
     private static IEnumerable<KeyValuePair<string, string?>> Clustering(params (string Name, string Value)[] settings) =>
         [new("Orleans:Clustering:ProviderType", "Etcd"), .. settings.Select(setting => KeyValuePair.Create("Orleans:Clustering:" + setting.Name, (string?)setting.Value))];
 
