@@ -66,7 +66,8 @@ public abstract class ConfigurationTests
     public void Options_BesideTheEndpoints_AreBound()
     {
         using var host = Build(Clustering(
-            ("Endpoints", "https://a:1"), ("KeyPrefix", "mine"), ("UserName", "user"), ("Password", "hunter2"), ("ServerName", "name"), ("RequestTimeout", "00:00:03"), ("WatchProgressInterval", "00:00:04")));
+            ("Endpoints", "https://a:1"), ("KeyPrefix", "mine"), ("UserName", "user"), ("Password", "hunter2"), ("ServerName", "name"),
+            ("RequestTimeout", "00:00:03"), ("WatchProgressInterval", "00:00:04")));
         var options = host.Services.GetRequiredService<EtcdConnection>().Options;
         Assert.Equal(("mine", "user", "hunter2", "name"), (options.KeyPrefix, options.UserName, options.Password, options.ServerName));
         Assert.Equal((TimeSpan.FromSeconds(3), TimeSpan.FromSeconds(4)), (options.RequestTimeout, options.WatchProgressInterval));
