@@ -32,6 +32,7 @@ public static class EtcdClientServiceCollectionExtensions
         ArgumentNullException.ThrowIfNull(services);
         ArgumentNullException.ThrowIfNull(configure);
         configure(AddOptions(services, Microsoft.Extensions.Options.Options.DefaultName));
+        services.ConfigureFormatter<EtcdOptions>();
         services.TryAddSingleton(static provider => Create(provider, Microsoft.Extensions.Options.Options.DefaultName));
         return services;
     }
@@ -58,6 +59,7 @@ public static class EtcdClientServiceCollectionExtensions
         ArgumentException.ThrowIfNullOrEmpty(serviceKey);
         ArgumentNullException.ThrowIfNull(configure);
         configure(AddOptions(services, serviceKey));
+        services.ConfigureNamedOptionForLogging<EtcdOptions>(serviceKey);
         services.TryAddKeyedSingleton(serviceKey, static (provider, key) => Create(provider, (string)key!));
         return services;
     }
@@ -72,7 +74,16 @@ public static class EtcdClientServiceCollectionExtensions
         ArgumentNullException.ThrowIfNull(section);
         return options.Configure(etcd =>
         {
-            section.Bind(etcd);
+            try
+            {
+                section.Bind(etcd);
+            }
+            catch (InvalidOperationException exception)
+            {
+                // It names the value and where it stands.
+                throw new OrleansConfigurationException(exception.Message, exception);
+            }
+
             if (section[nameof(EtcdOptions.Endpoints)] is { Length: > 0 } endpoints)
                 etcd.Endpoints = EtcdOptions.ParseEndpoints(endpoints);
         });
@@ -81,7 +92,6 @@ public static class EtcdClientServiceCollectionExtensions
     private static OptionsBuilder<EtcdOptions> AddOptions(IServiceCollection services, string name)
     {
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<EtcdOptions>, EtcdOptionsValidator>());
-        services.ConfigureFormatter<EtcdOptions>();
         return services.AddOptions<EtcdOptions>(name);
     }
 

@@ -40,7 +40,7 @@ public static class EtcdClusteringExtensions
     {
         ArgumentNullException.ThrowIfNull(builder);
         builder.Services.AddEtcdClient(configure);
-        builder.Services.AddMembershipTable(serviceKey: null);
+        builder.Services.AddSingleton<IMembershipTable>(static services => services.OverEtcd<EtcdMembershipTable>(serviceKey: null));
         return builder;
     }
 
@@ -52,7 +52,7 @@ public static class EtcdClusteringExtensions
     {
         ArgumentNullException.ThrowIfNull(builder);
         ArgumentException.ThrowIfNullOrEmpty(serviceKey);
-        builder.Services.AddMembershipTable(serviceKey);
+        builder.Services.AddSingleton<IMembershipTable>(services => services.OverEtcd<EtcdMembershipTable>(serviceKey));
         return builder;
     }
 
@@ -81,7 +81,7 @@ public static class EtcdClusteringExtensions
     {
         ArgumentNullException.ThrowIfNull(builder);
         builder.Services.AddEtcdClient(configure);
-        builder.Services.AddGatewayList(serviceKey: null);
+        builder.Services.AddSingleton<IGatewayListProvider>(static services => services.OverEtcd<EtcdGatewayListProvider>(serviceKey: null));
         return builder;
     }
 
@@ -93,25 +93,7 @@ public static class EtcdClusteringExtensions
     {
         ArgumentNullException.ThrowIfNull(builder);
         ArgumentException.ThrowIfNullOrEmpty(serviceKey);
-        builder.Services.AddGatewayList(serviceKey);
+        builder.Services.AddSingleton<IGatewayListProvider>(services => services.OverEtcd<EtcdGatewayListProvider>(serviceKey));
         return builder;
     }
-
-    internal static EtcdConnection GetEtcdConnection(this IServiceProvider services, string? serviceKey) =>
-        serviceKey is null ? services.GetRequiredService<EtcdConnection>() : services.GetRequiredKeyedService<EtcdConnection>(serviceKey);
-
-    private static void AddMembershipTable(this IServiceCollection services, string? serviceKey)
-    {
-        services.AddConfigurationValidator(serviceKey);
-        services.AddSingleton<IMembershipTable>(provider => ActivatorUtilities.CreateInstance<EtcdMembershipTable>(provider, provider.GetEtcdConnection(serviceKey)));
-    }
-
-    private static void AddGatewayList(this IServiceCollection services, string? serviceKey)
-    {
-        services.AddConfigurationValidator(serviceKey);
-        services.AddSingleton<IGatewayListProvider>(provider => ActivatorUtilities.CreateInstance<EtcdGatewayListProvider>(provider, provider.GetEtcdConnection(serviceKey)));
-    }
-
-    private static void AddConfigurationValidator(this IServiceCollection services, string? serviceKey) =>
-        services.AddSingleton<IConfigurationValidator>(provider => ActivatorUtilities.CreateInstance<EtcdConfigurationValidator>(provider, new EtcdServiceKey(serviceKey)));
 }
