@@ -2,17 +2,22 @@ using System.Net;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
 using Orleans.Configuration;
 using Orleans.Etcd.Tests.Silo;
 
-// One silo, from options such as --Endpoints http://127.0.0.1:2379 --ClusterId c --SiloPort 1 --GatewayPort 2.
+// One silo, from options such as --Endpoints=http://127.0.0.1:2379 --ClusterId=c --SiloPort=1 --GatewayPort=2.
 var builder = Host.CreateApplicationBuilder(args);
 builder.Logging.SetMinimumLevel(LogLevel.Warning);
 var configuration = builder.Configuration;
 builder.UseOrleans(silo => silo
-    .UseEtcdClustering(configuration["Endpoints"]!)
+    .UseEtcdClustering((OptionsBuilder<EtcdOptions> options) => options.BindEtcd(configuration))
     .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = configuration["ClusterId"]!)
-    .Configure<ClusterMembershipOptions>(options => options.ProbeQuickly())
+    .Configure<ClusterMembershipOptions>(options =>
+    {
+        options.ProbeQuickly();
+        options.MaxJoinAttemptTime = configuration.GetValue("MaxJoinAttemptTime", options.MaxJoinAttemptTime);
+    })
     .Configure<SiloOptions>(options => options.SiloName = configuration["SiloName"]!)
     .ConfigureEndpoints(IPAddress.Loopback, configuration.GetValue<int>("SiloPort"), configuration.GetValue<int>("GatewayPort")));
 await builder.Build().RunAsync();

@@ -46,6 +46,7 @@ internal sealed partial class EtcdGatewayListProvider : IGatewayListProvider, IA
     /// <summary>The gateways known now; only the first call may have to wait, for at most the request timeout.</summary>
     /// <exception cref="SiloUnavailableException">etcd has not been reached yet; the client's retry filter decides.</exception>
     /// <exception cref="EtcdException">etcd refuses this client; trying again does not help.</exception>
+    /// <exception cref="ObjectDisposedException">The connection was disposed before it had reached etcd.</exception>
     public async Task<IList<Uri>> GetGatewaysAsync(CancellationToken cancellationToken = default)
     {
         var view = View();

@@ -23,7 +23,8 @@ internal sealed class ClusterProcesses(IReadOnlyList<Uri> endpoints) : IAsyncDis
     public async Task<SiloProcess> StartSiloAsync(string name, (int Silo, int Gateway)? ports = null)
     {
         var (siloPort, gatewayPort) = ports ?? (LoopbackPort.Take(), LoopbackPort.Take());
-        var silo = await SiloProcess.StartAsync(name, _clusterId, endpoints, siloPort, gatewayPort);
+        var settings = new Dictionary<string, string> { ["Endpoints"] = string.Join(',', endpoints), ["ClusterId"] = _clusterId };
+        var silo = await SiloProcess.StartAsync(name, settings, siloPort, gatewayPort);
         _silos.Add(silo);
         return silo;
     }
@@ -74,15 +75,22 @@ internal sealed class ClusterProcesses(IReadOnlyList<Uri> endpoints) : IAsyncDis
         while (missing.Count > 0)
         {
             Assert.True(clock.Elapsed < Limit, $"no answer from {string.Join(", ", missing)}");
-            try
-            {
-                var here = await Client.GetGrain<IWhere>(Random.Shared.NextInt64()).Here().WaitAsync(TimeSpan.FromSeconds(5));
-                missing.Remove(here.Endpoint);
-            }
-            catch (Exception exception) when (exception is OrleansException or TimeoutException)
-            {
-                await Task.Delay(50);
-            }
+            // Several at once: a call that is lost with a dead silo costs the whole wait.
+            foreach (var here in await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => TryCallAsync())))
+                missing.RemoveWhere(endpoint => endpoint.Equals(here?.Endpoint));
+        }
+    }
+
+    private async Task<SiloAddress?> TryCallAsync()
+    {
+        try
+        {
+            return await Client.GetGrain<IWhere>(Random.Shared.NextInt64()).Here().WaitAsync(TimeSpan.FromSeconds(5));
+        }
+        catch (Exception exception) when (exception is OrleansException or TimeoutException)
+        {
+            await Task.Delay(50);
+            return null;
         }
     }
 

@@ -67,6 +67,23 @@ public sealed class ProcessTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd35
     }
 
     [Fact]
+    public async Task SiloDiesWhileEtcdIsDown_TheClientGoesOnThroughTheOthers()
+    {
+        await using var server = await EtcdServer.StartAsync(new() { BinaryPath = etcd.BinaryPath });
+        await using var cluster = new ClusterProcesses([server.Endpoint]);
+        var silos = await Task.WhenAll(cluster.StartSiloAsync("one"), cluster.StartSiloAsync("two"), cluster.StartSiloAsync("three"));
+        await cluster.StartClientAsync();
+        await cluster.AnswersAsync(silos);
+        await server.KillAsync();
+        await silos[0].KillAsync();
+        // Nobody can declare it dead, and grains of its part of the directory are not found; the others answer.
+        await cluster.AnswersAsync(silos[1], silos[2]);
+        await server.RestartAsync();
+        await cluster.SeesAsync(silos[0], SiloStatus.Dead);
+        await cluster.AnswersAsync(silos[1], silos[2]);
+    }
+
+    [Fact]
     public async Task EverythingStartedBeforeEtcd_ComesUpOnceEtcdIsThere()
     {
         await using var server = await EtcdServer.StartAsync(new() { BinaryPath = etcd.BinaryPath });

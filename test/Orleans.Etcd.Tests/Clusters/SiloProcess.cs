@@ -1,8 +1,9 @@
-using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Net;
 using System.Runtime.InteropServices;
 using System.Text;
+using Orleans.Configuration;
+using Orleans.Etcd.Testing;
 
 namespace Orleans.Etcd.Tests.Clusters;
 
@@ -12,9 +13,6 @@ internal sealed partial class SiloProcess : IAsyncDisposable
     private const int Sigterm = 15;
     private const int Sigcont = 18;
     private const int Sigstop = 19;
-
-    // The kernel kills the child when the thread that started it ends, so one thread starts them all and stays.
-    private static readonly BlockingCollection<Action> Starts = StarterThread();
 
     private readonly Process _process;
     private readonly StringBuilder _output = new();
@@ -49,25 +47,16 @@ internal sealed partial class SiloProcess : IAsyncDisposable
         }
     }
 
-    public static async Task<SiloProcess> StartAsync(string name, string clusterId, IEnumerable<Uri> endpoints, int siloPort, int gatewayPort)
+    /// <summary>Starts one; the settings are those of <see cref="EtcdOptions"/> and of the silo's own program.</summary>
+    public static async Task<SiloProcess> StartAsync(string name, IReadOnlyDictionary<string, string> settings, int siloPort, int gatewayPort)
     {
-        var start = new ProcessStartInfo("setpriv") { RedirectStandardOutput = true, RedirectStandardError = true };
-        foreach (var argument in new[]
-        {
-            "--pdeathsig", "KILL", "dotnet", Path.Combine(AppContext.BaseDirectory, "Orleans.Etcd.Tests.Silo.dll"),
-            "--Endpoints", string.Join(',', endpoints),
-            "--ClusterId", clusterId,
-            "--SiloName", name,
-            "--SiloPort", $"{siloPort}",
-            "--GatewayPort", $"{gatewayPort}",
-        })
-        {
-            start.ArgumentList.Add(argument);
-        }
-
-        var started = new TaskCompletionSource<Process>(TaskCreationOptions.RunContinuationsAsynchronously);
-        Starts.Add(() => started.SetResult(Process.Start(start)!));
-        return new SiloProcess(name, await started.Task, new IPEndPoint(IPAddress.Loopback, siloPort), gatewayPort);
+        var start = ProcessStarter.EndingWithUs("dotnet", Path.Combine(AppContext.BaseDirectory, "Orleans.Etcd.Tests.Silo.dll"));
+        start.RedirectStandardOutput = start.RedirectStandardError = true;
+        foreach (var (setting, value) in settings)
+            start.ArgumentList.Add($"--{setting}={value}");
+        foreach (var own in new[] { $"--SiloName={name}", $"--SiloPort={siloPort}", $"--GatewayPort={gatewayPort}" })
+            start.ArgumentList.Add(own);
+        return new SiloProcess(name, await ProcessStarter.StartAsync(start), new IPEndPoint(IPAddress.Loopback, siloPort), gatewayPort);
     }
 
     /// <summary>Asks it to leave, as a service manager does (SIGTERM).</summary>
@@ -85,25 +74,18 @@ internal sealed partial class SiloProcess : IAsyncDisposable
         await _process.WaitForExitAsync();
     }
 
-    public Task WaitForExitAsync(TimeSpan within) => _process.WaitForExitAsync().WaitAsync(within);
+    /// <summary>Waits for its end, with all it had to say; answers its exit code.</summary>
+    public async Task<int> WaitForExitAsync(TimeSpan within)
+    {
+        await _process.WaitForExitAsync().WaitAsync(within);
+        return _process.ExitCode;
+    }
 
     public async ValueTask DisposeAsync()
     {
         if (!_process.HasExited)
             await KillAsync();
         _process.Dispose();
-    }
-
-    private static BlockingCollection<Action> StarterThread()
-    {
-        var starts = new BlockingCollection<Action>();
-        new Thread(() =>
-        {
-            foreach (var start in starts.GetConsumingEnumerable())
-                start();
-        })
-        { IsBackground = true, Name = "silo starter" }.Start();
-        return starts;
     }
 
     [LibraryImport("libc", EntryPoint = "kill")]

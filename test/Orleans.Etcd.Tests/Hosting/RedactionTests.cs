@@ -1,4 +1,3 @@
-using Microsoft.Extensions.Hosting;
 using Orleans.Configuration;
 using Orleans.Etcd.Testing;
 using Xunit;
@@ -56,19 +55,14 @@ public sealed class RedactionTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task Silo_StartedWithWrongPassword_FailsWithoutRepeatingIt()
-    {
-        using var host = Hosts.Silo(
-            silo => silo.UseEtcdClustering(With(Wrong)).Configure<ClusterMembershipOptions>(options => options.MaxJoinAttemptTime = TimeSpan.FromSeconds(20)), _log);
-        await AssertRefusedAsync(host);
-        AssertLogged("EtcdOptions:");
-    }
-
-    [Fact]
     public async Task Client_StartedWithWrongPassword_FailsWithoutRepeatingIt()
     {
         using var host = Hosts.Client(client => client.UseEtcdClustering(With(Wrong)), _log);
-        await AssertRefusedAsync(host);
+        var exception = await Assert.ThrowsAsync<EtcdException>(() => host.StartAsync());
+        Assert.Equal(EtcdErrorCode.AuthenticationFailed, exception.Code);
+        Assert.DoesNotContain(Wrong, exception.ToString());
+        Assert.NotEmpty(_log.Lines);
+        AssertKept();
     }
 
     private Action<EtcdOptions> With(string password) => options =>
@@ -78,15 +72,6 @@ public sealed class RedactionTests : IAsyncLifetime
         options.Password = password;
         options.RequestTimeout = TimeSpan.FromSeconds(2);
     };
-
-    private async Task AssertRefusedAsync(IHost host)
-    {
-        var exception = await Assert.ThrowsAsync<EtcdException>(() => host.StartAsync());
-        Assert.Equal(EtcdErrorCode.AuthenticationFailed, exception.Code);
-        Assert.DoesNotContain(Wrong, exception.ToString());
-        Assert.NotEmpty(_log.Lines);
-        AssertKept();
-    }
 
     private void AssertLogged(string name)
     {
