@@ -9,7 +9,8 @@ internal sealed class AuthToken(Func<Task<string>> authenticate)
     private readonly object _lock = new();
     private Task<string>? _token;
 
-    public async ValueTask<string> GetAsync(CancellationToken cancellationToken)
+    /// <exception cref="TimeoutException">It took longer than <paramref name="atMost"/>; the fetch goes on for the next caller.</exception>
+    public async ValueTask<string> GetAsync(TimeSpan atMost, TimeProvider time, CancellationToken cancellationToken)
     {
         Task<string> token;
         lock (_lock)
@@ -24,7 +25,7 @@ internal sealed class AuthToken(Func<Task<string>> authenticate)
             token = _token;
         }
 
-        return token.IsCompletedSuccessfully ? token.Result : await token.WaitAsync(cancellationToken).ConfigureAwait(false);
+        return token.IsCompletedSuccessfully ? token.Result : await token.WaitAsync(atMost, time, cancellationToken).ConfigureAwait(false);
     }
 
     public void Invalidate(string? refused)

@@ -10,9 +10,14 @@ namespace Orleans.Etcd;
 /// whether the token is to blame. The rules follow etcd's own: authentication and validation are checked before a
 /// request is proposed, a failed connection never carried one, and everything else may have been applied.
 /// </summary>
+/// <param name="Code">What went wrong.</param>
+/// <param name="MayBeApplied">Whether a write may have been applied all the same, now or later.</param>
+/// <param name="BlamesToken">Whether a new authentication token may help.</param>
+/// <param name="Exception">What was thrown.</param>
 internal readonly record struct CallFailure(EtcdErrorCode Code, bool MayBeApplied, bool BlamesToken, Exception Exception)
 {
-    public bool TryElsewhere => BlamesToken || Code is EtcdErrorCode.Unavailable or EtcdErrorCode.Timeout;
+    /// <summary>Whether another member, or another attempt, may do better.</summary>
+    public bool TryElsewhere => BlamesToken || Code is EtcdErrorCode.Unavailable or EtcdErrorCode.Timeout or EtcdErrorCode.TlsFailure;
 
     public static CallFailure Classify(Exception exception, bool timedOut)
     {
@@ -43,7 +48,9 @@ internal readonly record struct CallFailure(EtcdErrorCode Code, bool MayBeApplie
             StatusCode.PermissionDenied => new(EtcdErrorCode.PermissionDenied, false, false, rpc),
             StatusCode.InvalidArgument => new(EtcdErrorCode.InvalidRequest, false, false, rpc),
             StatusCode.ResourceExhausted when detail.Contains("larger than max", StringComparison.Ordinal) => new(EtcdErrorCode.InvalidRequest, false, false, rpc),
-            StatusCode.ResourceExhausted => new(EtcdErrorCode.ResourceExhausted, false, false, rpc),
+            StatusCode.ResourceExhausted when detail.Contains("too many requests", StringComparison.Ordinal) => new(EtcdErrorCode.ResourceExhausted, false, false, rpc),
+            // etcd applies the write that fills its database, and answers only then that there is no space.
+            StatusCode.ResourceExhausted => new(EtcdErrorCode.ResourceExhausted, true, false, rpc),
             StatusCode.OutOfRange when detail.Contains("compacted", StringComparison.Ordinal) => new(EtcdErrorCode.Compacted, false, false, rpc),
             StatusCode.NotFound when detail.Contains("lease", StringComparison.Ordinal) => new(EtcdErrorCode.LeaseNotFound, false, false, rpc),
             // What a broken connection leaves behind, under several codes.
@@ -52,6 +59,10 @@ internal readonly record struct CallFailure(EtcdErrorCode Code, bool MayBeApplie
             _ => new(EtcdErrorCode.Other, rpc.StatusCode is StatusCode.Internal or StatusCode.Unknown, false, rpc),
         };
     }
+
+    /// <summary>Whether etcd refused a lease because one with this id is there already.</summary>
+    public static bool IsLeaseThere(EtcdException exception) =>
+        exception.InnerException is RpcException { StatusCode: StatusCode.FailedPrecondition } rpc && rpc.Status.Detail.Contains("lease already exists", StringComparison.Ordinal);
 
     private static bool NeverSent(string detail, Exception? cause) =>
         detail.Contains("Error connecting to subchannel", StringComparison.Ordinal)

@@ -33,13 +33,15 @@ internal sealed class EndpointPool : IDisposable
 
     /// <summary>
     /// Another member than <paramref name="avoided"/>, for one stream that got no answer there; the member in use
-    /// where there is no choice. Calls are not moved.
+    /// where there is no choice. Calls are not moved. With what is cancelled when the member is found to hang: taken
+    /// together, so that no stream is opened on it in between and missed.
     /// </summary>
-    public EtcdEndpoint Other(EtcdEndpoint? avoided)
+    public (EtcdEndpoint Endpoint, CancellationToken Suspected) Other(EtcdEndpoint? avoided)
     {
         lock (_lock)
         {
-            return avoided is null || avoided != Current ? Current : Best(except: avoided);
+            var endpoint = avoided is null || avoided != Current ? Current : Best(except: avoided);
+            return (endpoint, endpoint.Suspected);
         }
     }
 

@@ -34,7 +34,10 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
     /// <summary>Makes a connection. Nothing is sent before the first call.</summary>
     /// <param name="options">Checked as a whole; later changes are not seen.</param>
     /// <param name="loggerFactory">Where to log; default nowhere.</param>
-    /// <param name="timeProvider">The clock for deadlines; default the system's.</param>
+    /// <param name="timeProvider">
+    /// The clock of leases and pauses, and of the time that a call has taken; default the system's. A single attempt is
+    /// ended by the system's timers.
+    /// </param>
     /// <exception cref="OptionsValidationException">The options are not usable; all reasons are named.</exception>
     public EtcdConnection(EtcdOptions options, ILoggerFactory? loggerFactory = null, TimeProvider? timeProvider = null)
     {
@@ -119,6 +122,7 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
     /// member loses its leader, and is cancelled when a call on that member hangs.
     /// </summary>
     internal async Task<EtcdStream<TRequest, TResponse>> OpenAsync<TRequest, TResponse>(
+        string operation,
         Func<IConnection, CallOptions, AsyncDuplexStreamingCall<TRequest, TResponse>> open,
         EtcdEndpoint? avoided,
         bool withToken,
@@ -127,14 +131,15 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
         where TResponse : class
     {
         ObjectDisposedException.ThrowIf(IsDisposed, this);
-        var token = withToken && _token is not null ? await _token.GetAsync(cancellationToken).ConfigureAwait(false) : null;
-        var endpoint = _pool.Other(avoided);
-        var life = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, endpoint.Suspected);
+        var token = withToken ? await TokenAsync(Time.GetTimestamp(), cancellationToken).ConfigureAwait(false) : null;
+        var (endpoint, suspected) = _pool.Other(avoided);
+        var life = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, suspected);
         try
         {
             var headers = Headers(token) ?? [];
             headers.Add("hasleader", "true");
-            return new EtcdStream<TRequest, TResponse>(open(endpoint.Connection, new CallOptions(headers, cancellationToken: life.Token)), endpoint, token, life);
+            var call = open(endpoint.Connection, new CallOptions(headers, cancellationToken: life.Token));
+            return new EtcdStream<TRequest, TResponse>(call, endpoint, token, life, (exception, used) => Translate(operation, endpoint, exception, used));
         }
         catch
         {
@@ -152,12 +157,9 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
         _token.Invalidate(token);
     }
 
-    /// <summary>Drops the token of a stream that failed, if that is to blame.</summary>
-    internal void Examine(Exception exception, string? token)
-    {
-        if (CallFailure.Classify(exception, timedOut: false).BlamesToken)
-            Invalidate(token);
-    }
+    /// <summary>What a call or a stream throws when etcd, or the way to it, fails.</summary>
+    internal static bool IsFailure(Exception exception) =>
+        exception is RpcException or HttpRequestException or IOException or OperationCanceledException or ObjectDisposedException;
 
     /// <summary>Closes all channels. Calls under way fail; leases are not revoked, they expire.</summary>
     public async ValueTask DisposeAsync()
@@ -187,6 +189,15 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
         return response.Token;
     }
 
+    /// <summary>The exception of a stream that ended; its token is dropped where that is to blame.</summary>
+    private EtcdException Translate(string operation, EtcdEndpoint endpoint, Exception exception, string? token)
+    {
+        var failure = CallFailure.Classify(exception, timedOut: false);
+        if (failure.BlamesToken)
+            Invalidate(token);
+        return failure.ToException(operation, isWrite: false, endpoint.Address.GetLeftPart(UriPartial.Authority));
+    }
+
     private async Task<TResponse> CallAsync<TRequest, TResponse>(
         string operation,
         CallKind kind,
@@ -198,53 +209,97 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
     {
         ArgumentNullException.ThrowIfNull(request);
         var started = Time.GetTimestamp();
+        var outcome = "cancelled";
+        try
+        {
+            var response = await AttemptAsync(operation, kind, request, send, withToken, started, cancellationToken).ConfigureAwait(false);
+            outcome = "ok";
+            return response;
+        }
+        catch (EtcdException exception)
+        {
+            outcome = exception.Code.ToString();
+            throw;
+        }
+        finally
+        {
+            Record(operation, outcome, started);
+        }
+    }
+
+    private async Task<TResponse> AttemptAsync<TRequest, TResponse>(
+        string operation,
+        CallKind kind,
+        TRequest request,
+        Func<IConnection, TRequest, CallOptions, AsyncUnaryCall<TResponse>> send,
+        bool withToken,
+        long started,
+        CancellationToken cancellationToken)
+        where TRequest : IMessage
+    {
         var retry = new RetryBudget(_pool.Count);
+        var mayBeApplied = false;
         while (true)
         {
             cancellationToken.ThrowIfCancellationRequested();
             ObjectDisposedException.ThrowIf(IsDisposed, this);
-            // Fetched before the attempt's clock starts: it is a call of its own, with its own deadline and errors.
-            var token = withToken && _token is not null ? await _token.GetAsync(cancellationToken).ConfigureAwait(false) : null;
+            // Fetched before the attempt's clock starts: it is a call of its own, with its own errors.
+            var token = withToken ? await TokenAsync(started, cancellationToken).ConfigureAwait(false) : null;
             var endpoint = _pool.Current;
-            CallFailure failure;
+            var left = RetryBudget.Left(Time.GetElapsedTime(started), Options.RequestTimeout);
+            var time = left < Options.RequestTimeout ? left : Options.RequestTimeout;
             EtcdMeter.Requests.Add(1, new KeyValuePair<string, object?>("operation", operation));
+            CallFailure failure;
+            bool hung;
             // A token and not gRPC's own deadline, which follows the wall clock and its jumps.
             using (var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken))
             {
-                deadline.CancelAfter(retry.NextAttemptAtMost(Time.GetElapsedTime(started), Options.RequestTimeout));
+                deadline.CancelAfter(time);
                 try
                 {
                     using var call = send(endpoint.Connection, request, new CallOptions(Headers(token), cancellationToken: deadline.Token));
                     var response = await call.ResponseAsync.ConfigureAwait(false);
                     _pool.Succeed(endpoint);
-                    Record(operation, "ok", started);
                     return response;
                 }
-                catch (Exception exception) when (exception is RpcException or HttpRequestException or IOException or OperationCanceledException or ObjectDisposedException)
+                catch (Exception exception) when (IsFailure(exception))
                 {
                     if (cancellationToken.IsCancellationRequested)
                         throw new OperationCanceledException($"etcd {operation} was cancelled.", exception, cancellationToken);
                     failure = CallFailure.Classify(exception, deadline.IsCancellationRequested);
+                    // Silent for as long as it takes to say so; where others had spent the time, that is no judgement of this one.
+                    hung = deadline.IsCancellationRequested && time >= Options.RequestTimeout / 2;
                 }
             }
 
+            MoveOn(operation, endpoint, token, failure, hung);
             EtcdMeter.RequestErrors.Add(1, new KeyValuePair<string, object?>("operation", operation), new KeyValuePair<string, object?>("error", failure.Code));
-            MoveOn(operation, endpoint, token, failure);
+            mayBeApplied |= failure.MayBeApplied;
             var mayRepeat = failure.TryElsewhere && (kind != CallKind.Write || !failure.MayBeApplied);
-            var pause = mayRepeat ? retry.Next(failure.Code, Time.GetElapsedTime(started), Options.RequestTimeout) : null;
+            var pause = mayRepeat ? retry.Next(failure, Time.GetElapsedTime(started), Options.RequestTimeout) : null;
             if (pause is null)
-            {
-                Record(operation, failure.Code.ToString(), started);
-                throw failure.ToException(operation, isWrite: kind != CallKind.Read, Description);
-            }
-
+                throw (failure with { MayBeApplied = mayBeApplied }).ToException(operation, isWrite: kind != CallKind.Read, Description);
             Log.Retrying(_logger, failure.Exception, operation, endpoint.Address, failure.Code);
             if (pause > TimeSpan.Zero)
                 await Task.Delay(pause.Value, Time, cancellationToken).ConfigureAwait(false);
         }
     }
 
-    private void MoveOn(string operation, EtcdEndpoint endpoint, string? token, CallFailure failure)
+    private async ValueTask<string?> TokenAsync(long started, CancellationToken cancellationToken)
+    {
+        if (_token is null)
+            return null;
+        try
+        {
+            return await _token.GetAsync(RetryBudget.Left(Time.GetElapsedTime(started), Options.RequestTimeout), Time, cancellationToken).ConfigureAwait(false);
+        }
+        catch (TimeoutException exception)
+        {
+            throw new CallFailure(EtcdErrorCode.Timeout, MayBeApplied: false, BlamesToken: false, exception).ToException("Authenticate", isWrite: false, Description);
+        }
+    }
+
+    private void MoveOn(string operation, EtcdEndpoint endpoint, string? token, CallFailure failure, bool hung)
     {
         if (failure.BlamesToken)
         {
@@ -252,10 +307,7 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
             return;
         }
 
-        if (!failure.TryElsewhere && failure.Code != EtcdErrorCode.TlsFailure)
-            return;
-        var hung = failure.Code == EtcdErrorCode.Timeout;
-        if (_pool.Fail(endpoint, hung) is not { } next)
+        if (!failure.TryElsewhere || _pool.Fail(endpoint, hung) is not { } next)
             return;
         EtcdMeter.Failovers.Add(1);
         if (hung)

@@ -7,7 +7,8 @@ internal sealed class EtcdStream<TRequest, TResponse>(
     AsyncDuplexStreamingCall<TRequest, TResponse> call,
     EtcdEndpoint endpoint,
     string? token,
-    CancellationTokenSource life) : IDisposable
+    CancellationTokenSource life,
+    Func<Exception, string?, EtcdException> translate) : IDisposable
 {
     private int _disposed;
 
@@ -17,9 +18,12 @@ internal sealed class EtcdStream<TRequest, TResponse>(
 
     public TResponse Current => call.ResponseStream.Current;
 
-    public Task WriteAsync(TRequest request) => Observed(call.RequestStream.WriteAsync(request, life.Token));
+    /// <exception cref="EtcdException">The stream has ended in any way, <see cref="Dispose"/> included.</exception>
+    public Task WriteAsync(TRequest request) => Observed(TranslatedAsync(Begin(request)));
 
-    public Task<bool> MoveNextAsync() => Observed(call.ResponseStream.MoveNext(life.Token));
+    /// <summary>Waits for the next message; false when the stream was closed by etcd.</summary>
+    /// <exception cref="EtcdException">The stream has ended in any other way, <see cref="Dispose"/> included.</exception>
+    public Task<bool> MoveNextAsync() => Observed(TranslatedAsync(call.ResponseStream.MoveNext(life.Token)));
 
     /// <summary>Ends the stream; a pending <see cref="MoveNextAsync"/> fails. Idempotent.</summary>
     public void Dispose()
@@ -29,6 +33,24 @@ internal sealed class EtcdStream<TRequest, TResponse>(
         life.Cancel();
         call.Dispose();
         life.Dispose();
+    }
+
+    private async Task<bool> Begin(TRequest request)
+    {
+        await call.RequestStream.WriteAsync(request, life.Token).ConfigureAwait(false);
+        return true;
+    }
+
+    private async Task<bool> TranslatedAsync(Task<bool> task)
+    {
+        try
+        {
+            return await task.ConfigureAwait(false);
+        }
+        catch (Exception exception) when (EtcdConnection.IsFailure(exception) || exception is InvalidOperationException)
+        {
+            throw translate(exception, token);
+        }
     }
 
     // Whoever ran out of patience no longer awaits it, and its failure would come up as an unobserved exception.

@@ -2,9 +2,10 @@ namespace Orleans.Etcd;
 
 /// <summary>
 /// How often and how soon a call is tried again. A timeout is spent once more on another member and never twice
-/// on a single one; quick failures go on, every member once and then a pause, and no attempt after one begins later
-/// than the time of one timeout. Invariant: all attempts together take at most twice the timeout, however quick
-/// failures and silence follow each other.
+/// on a single one, a refused token is renewed once; quick failures go on, every member once and then a pause, and no
+/// attempt begins later than the time of one timeout unless a member has not been asked at all. Invariant: all attempts
+/// together, with the fetching of tokens, take at most twice the timeout, in whatever order failures and silence follow
+/// each other.
 /// </summary>
 internal struct RetryBudget(int members)
 {
@@ -13,27 +14,26 @@ internal struct RetryBudget(int members)
 
     private int _attempts;
     private int _timeouts;
+    private int _refusals;
     private TimeSpan _backoff = FirstBackoff;
 
-    /// <summary>The time left for one more attempt.</summary>
-    public readonly TimeSpan NextAttemptAtMost(TimeSpan elapsed, TimeSpan timeout)
-    {
-        if (_attempts == 0)
-            return timeout;
-        var left = (2 * timeout) - elapsed;
-        return left > timeout ? timeout : left > TimeSpan.Zero ? left : TimeSpan.Zero;
-    }
+    /// <summary>The time left for everything that is still to be done; zero when there is none.</summary>
+    public static TimeSpan Left(TimeSpan elapsed, TimeSpan timeout) => elapsed < 2 * timeout ? (2 * timeout) - elapsed : TimeSpan.Zero;
 
-    public TimeSpan? Next(EtcdErrorCode code, TimeSpan elapsed, TimeSpan timeout)
+    /// <summary>The pause before another attempt, or null when there is to be none.</summary>
+    public TimeSpan? Next(in CallFailure failure, TimeSpan elapsed, TimeSpan timeout)
     {
         _attempts++;
         if (elapsed >= 2 * timeout)
             return null;
-        if (code == EtcdErrorCode.Timeout)
+        if (failure.BlamesToken)
+            return ++_refusals > 1 ? null : TimeSpan.Zero;
+        if (failure.Code == EtcdErrorCode.Timeout)
             return ++_timeouts > 1 || members == 1 ? null : TimeSpan.Zero;
-        if (code == EtcdErrorCode.AuthenticationFailed)
-            return ++_timeouts > 1 ? null : TimeSpan.Zero;
-        if (elapsed > timeout)
+        if (_attempts < members)
+            return TimeSpan.Zero;
+        // A member whose certificate is wrong will not have another soon.
+        if (elapsed > timeout || failure.Code == EtcdErrorCode.TlsFailure)
             return null;
         if (_attempts % members != 0)
             return TimeSpan.Zero;

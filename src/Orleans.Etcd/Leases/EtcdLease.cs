@@ -4,16 +4,21 @@ namespace Orleans.Etcd;
 /// A lease that is kept alive, judged by its owner's own monotonic clock.
 /// </summary>
 /// <remarks>
-/// <para>Invariant: the deadline is the time of SENDING the last answered renewal plus the granted TTL, so it is never
-/// later than the server's. <see cref="Lost"/> fires at the deadline at the latest, hence before the server can expire
-/// the lease, in a process that is not frozen. Loss is final: an answer that comes later changes nothing.</para>
-/// <para>Survives: outages and restarts of etcd, of any member or all, that end before the deadline. Does not survive:
+/// <para>Invariant: the server keeps the lease at least until the time of SENDING the last answered renewal plus the
+/// granted TTL. The deadline lies a margin before that, and the lease is lost at the deadline: <see cref="Lost"/> fires
+/// before the server can expire it, in a process that is not frozen and whose timers are not later than the margin. Loss
+/// is final: an answer that comes later changes nothing.</para>
+/// <para>Survives: outages and restarts of etcd, of any member or all, that end before the deadline; since a renewal is
+/// sent every third of the TTL, these are all that leave, of two thirds of it, the margin and the time to connect again
+/// (<c>MaxReconnectBackoff</c> at most, 1 s by default). Does not survive:
 /// an outage longer than the TTL; a process frozen for longer; etcd revoking a live lease, which it does when a leader
 /// that was frozen for longer than the TTL resumes. The owner learns of the last one only at its next renewal, after a
 /// third of the TTL at most, so whoever relies on a lease also watches its key.</para>
 /// </remarks>
 internal sealed class EtcdLease : IAsyncDisposable
 {
+    private static readonly TimeSpan LongestMargin = TimeSpan.FromMilliseconds(500);
+
     private readonly object _lock = new();
     private readonly LeaseKeeper _keeper;
     private readonly TimeProvider _time;
@@ -53,7 +58,7 @@ internal sealed class EtcdLease : IAsyncDisposable
     /// <summary>Cancelled once the lease must be taken for lost; not when its owner releases it.</summary>
     public CancellationToken Lost => _lost.Token;
 
-    /// <summary>How long the lease is certainly held without another renewal; zero when it is not held.</summary>
+    /// <summary>How long until it is taken for lost unless a renewal is answered; zero when it is not held.</summary>
     public TimeSpan Remaining
     {
         get
@@ -75,7 +80,7 @@ internal sealed class EtcdLease : IAsyncDisposable
                 var remaining = RemainingAtNow();
                 if (remaining <= TimeSpan.Zero)
                     return LeaseState.Lost;
-                return remaining < _ttl / 2 ? LeaseState.Unknown : LeaseState.Held;
+                return _time.GetElapsedTime(_lastAnswered) > _ttl / 2 ? LeaseState.Unknown : LeaseState.Held;
             }
         }
     }
@@ -133,7 +138,7 @@ internal sealed class EtcdLease : IAsyncDisposable
         {
             await RevokeAsync().ConfigureAwait(false);
         }
-        catch (EtcdException exception)
+        catch (Exception exception) when (exception is EtcdException or ObjectDisposedException)
         {
             _keeper.LeftToExpire(this, exception);
         }
@@ -169,16 +174,20 @@ internal sealed class EtcdLease : IAsyncDisposable
             _end = LeaseState.Lost;
         }
 
-        Announce();
+        Announce(ttl > TimeSpan.Zero ? LeaseLoss.NotRenewed : LeaseLoss.Gone);
     }
 
-    /// <summary>The stream broke: what it still owed is never answered, and a renewal is due at once.</summary>
+    /// <summary>
+    /// The stream broke: what it still owed is never answered, and is due at once. A lease to which it owed nothing keeps
+    /// its turn: were all due at once, those at the end of a long line would be so again and again.
+    /// </summary>
     public void StreamLost(long now)
     {
         lock (_lock)
         {
+            if (_unanswered.Count > 0)
+                _nextRenewal = now;
             _unanswered.Clear();
-            _nextRenewal = now;
         }
     }
 
@@ -192,7 +201,7 @@ internal sealed class EtcdLease : IAsyncDisposable
             _end = LeaseState.Lost;
         }
 
-        Announce();
+        Announce(LeaseLoss.ConnectionClosed);
     }
 
     private void CheckDeadline()
@@ -211,17 +220,20 @@ internal sealed class EtcdLease : IAsyncDisposable
             _end = LeaseState.Lost;
         }
 
-        Announce();
+        Announce(LeaseLoss.NotRenewed);
     }
 
-    private void Announce()
+    private void Announce(LeaseLoss reason)
     {
         _keeper.Remove(this);
         _timer.Dispose();
-        _keeper.Announce(this, _lost);
+        _keeper.Announce(this, _lost, reason);
     }
 
-    private TimeSpan RemainingAtNow() => _ttl - _time.GetElapsedTime(_lastAnswered);
+    private TimeSpan RemainingAtNow() => _ttl - Margin(_ttl) - _time.GetElapsedTime(_lastAnswered);
+
+    // What a timer, a queued work item and the owner's callback may take on a busy machine.
+    private static TimeSpan Margin(TimeSpan ttl) => ttl / 10 < LongestMargin ? ttl / 10 : LongestMargin;
 
     private long After(long timestamp, TimeSpan span) => timestamp + (long)(span.TotalSeconds * _time.TimestampFrequency);
 

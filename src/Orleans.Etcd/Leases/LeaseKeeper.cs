@@ -1,5 +1,4 @@
 using Etcdserverpb;
-using Grpc.Core;
 using Microsoft.Extensions.Logging;
 
 namespace Orleans.Etcd;
@@ -17,6 +16,9 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDis
     private static readonly TimeSpan LeastPatience = TimeSpan.FromMilliseconds(250);
     private static readonly TimeSpan MostPatience = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan LongestBackoff = TimeSpan.FromMilliseconds(500);
+
+    // A stream that lived for less has not proved itself: the next is opened after a pause.
+    private static readonly TimeSpan ShortLife = TimeSpan.FromSeconds(1);
 
     private readonly object _lock = new();
     private readonly Dictionary<long, EtcdLease> _leases = [];
@@ -86,11 +88,12 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDis
 
     public void LeftToExpire(EtcdLease lease, Exception exception) => Log.LeftToExpire(_logger, exception, lease.Id);
 
-    /// <summary>Cancels the owner's token off the renewal loop: one owner's callbacks delay no other lease.</summary>
-    public void Announce(EtcdLease lease, CancellationTokenSource lost)
+    /// <summary>
+    /// Cancels the owner's token off the renewal loop: one owner's callbacks delay no other lease. First of all: a slow
+    /// log must not make the news late.
+    /// </summary>
+    public void Announce(EtcdLease lease, CancellationTokenSource lost, LeaseLoss reason)
     {
-        EtcdMeter.LeasesLost.Add(1);
-        Log.Lost(_logger, lease.Id, lease.Ttl);
         ThreadPool.UnsafeQueueUserWorkItem(
             _ =>
             {
@@ -102,6 +105,8 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDis
                 {
                     Log.CallbackFailed(_logger, exception, lease.Id);
                 }
+
+                Report(lease, reason);
             },
             null);
     }
@@ -121,6 +126,21 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDis
         _stop.Dispose();
     }
 
+    private void Report(EtcdLease lease, LeaseLoss reason)
+    {
+        if (reason == LeaseLoss.ConnectionClosed)
+        {
+            Log.Closed(_logger, lease.Id);
+            return;
+        }
+
+        EtcdMeter.LeasesLost.Add(1);
+        if (reason == LeaseLoss.Gone)
+            Log.Gone(_logger, lease.Id);
+        else
+            Log.Lost(_logger, lease.Id, lease.Ttl);
+    }
+
     private async Task<long> GrantAgainAsync(LeaseGrantRequest request, CancellationToken cancellationToken)
     {
         try
@@ -128,7 +148,7 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDis
             var response = await connection.GrantAsync(request, cancellationToken).ConfigureAwait(false);
             return response.TTL;
         }
-        catch (EtcdException exception) when (exception.InnerException is RpcException { StatusCode: StatusCode.FailedPrecondition } rpc && rpc.Status.Detail.Contains("lease already exists", StringComparison.Ordinal))
+        catch (EtcdException exception) when (CallFailure.IsLeaseThere(exception))
         {
             return request.TTL;
         }
@@ -143,12 +163,18 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDis
             EtcdStream<LeaseKeepAliveRequest, LeaseKeepAliveResponse>? stream = null;
             Exception? reason = null;
             var progress = new Progress();
+            var opened = 0L;
             try
             {
                 await WaitForLeasesAsync().ConfigureAwait(false);
+                opened = _time.GetTimestamp();
                 // Renewals need no token, and must not wait for one.
-                stream = await connection.OpenAsync<LeaseKeepAliveRequest, LeaseKeepAliveResponse>(static (c, o) => c.LeaseClient.LeaseKeepAlive(o), avoided, withToken: false, _stop.Token).ConfigureAwait(false);
+                stream = await connection.OpenAsync<LeaseKeepAliveRequest, LeaseKeepAliveResponse>("LeaseKeepAlive", static (c, o) => c.LeaseClient.LeaseKeepAlive(o), avoided, withToken: false, _stop.Token).ConfigureAwait(false);
                 await RenewAsync(stream, patienceFactor: Math.Pow(1.5, Math.Min(failures, 4)), progress).ConfigureAwait(false);
+                // Nothing is left to renew: no fault of the member's.
+                avoided = null;
+                failures = 0;
+                continue;
             }
             catch (Exception exception) when (!_stop.IsCancellationRequested)
             {
@@ -164,9 +190,9 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDis
             }
 
             Log.StreamBroken(_logger, reason, stream?.Endpoint.Address);
-            failures = progress.Answered ? 0 : failures + 1;
-            avoided = stream?.Endpoint;
             var now = _time.GetTimestamp();
+            failures = progress.Answered && _time.GetElapsedTime(opened, now) > ShortLife ? 0 : failures + 1;
+            avoided = stream?.Endpoint;
             foreach (var lease in Snapshot())
                 lease.StreamLost(now);
             await PauseAsync(failures).ConfigureAwait(false);
@@ -197,7 +223,8 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDis
         }
     }
 
-    /// <summary>Renews until the stream ends or an answer is overdue.</summary>
+    /// <summary>Renews until there is no lease left.</summary>
+    /// <exception cref="Exception">The stream ended, or an answer is overdue.</exception>
     private async Task RenewAsync(EtcdStream<LeaseKeepAliveRequest, LeaseKeepAliveResponse> stream, double patienceFactor, Progress progress)
     {
         var reading = ReadAsync(stream, progress);
@@ -271,6 +298,8 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDis
             progress.Answered = true;
             EtcdMeter.LeaseRenewals.Add(1);
         }
+
+        throw new EndOfStreamException("The stream was closed by etcd.");
     }
 
     private EtcdLease[] Snapshot()

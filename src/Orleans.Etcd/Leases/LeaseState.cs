@@ -9,7 +9,7 @@ internal enum LeaseState
     /// <summary>A renewal is overdue, and the deadline has not passed: the server keeps the lease, and may soon not.</summary>
     Unknown,
 
-    /// <summary>The deadline has passed, or etcd says that the lease is gone. Final.</summary>
+    /// <summary>The deadline has passed, or etcd says that the lease is gone, or the connection was closed. Final.</summary>
     Lost,
 
     /// <summary>Given back by its owner. Final.</summary>

@@ -11,6 +11,7 @@ internal sealed class LiveView : IAsyncDisposable
     private readonly object _lock = new();
     private TaskCompletionSource _changed = NewChanged();
     private volatile RangeSnapshot? _snapshot;
+    private bool _ended;
 
     public LiveView(EtcdConnection etcd, string prefix)
     {
@@ -25,6 +26,7 @@ internal sealed class LiveView : IAsyncDisposable
     public Exception? LastError => _watch.LastError;
 
     /// <summary>Waits until the view shows what is asked for.</summary>
+    /// <exception cref="ObjectDisposedException">The view or its connection is disposed.</exception>
     public async Task<RangeSnapshot> WaitAsync(Func<RangeSnapshot, bool> condition, CancellationToken cancellationToken)
     {
         while (true)
@@ -34,7 +36,7 @@ internal sealed class LiveView : IAsyncDisposable
             {
                 if (_snapshot is { } snapshot && condition(snapshot))
                     return snapshot;
-                ObjectDisposedException.ThrowIf(_loop.IsCompleted, this);
+                ObjectDisposedException.ThrowIf(_ended, this);
                 changed = _changed.Task;
             }
 
@@ -64,7 +66,10 @@ internal sealed class LiveView : IAsyncDisposable
         }
 
         lock (_lock)
+        {
+            _ended = true;
             _changed.TrySetResult();
+        }
     }
 
     private void Publish(RangeSnapshot snapshot)

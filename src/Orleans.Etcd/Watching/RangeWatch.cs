@@ -1,7 +1,6 @@
 using System.Threading.Channels;
 using Etcdserverpb;
 using Google.Protobuf;
-using Grpc.Core;
 using Microsoft.Extensions.Logging;
 using Mvccpb;
 
@@ -15,8 +14,8 @@ namespace Orleans.Etcd;
 /// revision arrive in one batch. (3) A batch that <see cref="RevisionBatch.IsResync"/> is the difference between the last
 /// batch and etcd's state at its revision, deletions included; that happens at start, when history up to the resume
 /// point was compacted, and when etcd was restored. (4) Nobody's slowness or failure but the consumer's own delays it.</para>
-/// <para>Survives everything: it goes on trying until it or its connection is disposed, and <see cref="LastError"/> says
-/// what holds it up.</para>
+/// <para>Survives everything: it goes on trying until it or its connection is disposed. A stream that breaks once is opened
+/// again at once; from the second failure in a row on <see cref="LastError"/> says what holds it up.</para>
 /// </remarks>
 internal sealed partial class RangeWatch : IAsyncDisposable
 {
@@ -37,6 +36,8 @@ internal sealed partial class RangeWatch : IAsyncDisposable
     private readonly Task _loop;
     private EtcdEndpoint? _avoided;
     private bool _stale = true;
+    private bool _opened;
+    private int _refusals;
     private int _failures;
 
     /// <summary>Starts watching all keys that begin with <paramref name="prefix"/>, which ends in a slash.</summary>
@@ -67,56 +68,66 @@ internal sealed partial class RangeWatch : IAsyncDisposable
 
     private async Task RunAsync()
     {
-        while (!_stop.IsCancellationRequested)
+        while (!_stop.IsCancellationRequested && !_etcd.IsDisposed)
         {
-            EtcdStream<WatchRequest, WatchResponse>? stream = null;
             try
             {
-                if (_stale)
-                    await ReadRangeAsync().ConfigureAwait(false);
-                stream = await _etcd.OpenAsync<WatchRequest, WatchResponse>(static (c, o) => c.WatchClient.Watch(o), _avoided, withToken: true, _stop.Token).ConfigureAwait(false);
-                var reason = await FollowAsync(stream).ConfigureAwait(false);
-                Log.Reopening(_logger, _prefix, stream.Endpoint.Address, reason, _state.Revision);
-            }
-            catch (Exception) when (_stop.IsCancellationRequested || _etcd.IsDisposed)
-            {
-                break;
+                await TryFollowAsync().ConfigureAwait(false);
             }
             catch (Exception exception)
             {
-                NoteFailure(exception, stream);
-            }
-            finally
-            {
-                stream?.Dispose();
+                // A logger that throws does not end the watch.
+                LastError = exception;
             }
 
-            EtcdMeter.WatchReopens.Add(1);
             await PauseAsync().ConfigureAwait(false);
         }
 
         _output.Writer.TryComplete();
     }
 
-    private void NoteFailure(Exception exception, EtcdStream<WatchRequest, WatchResponse>? stream)
+    /// <summary>Opens a stream and follows it until it ends in whatever way.</summary>
+    private async Task TryFollowAsync()
     {
-        if (stream is null)
+        EtcdStream<WatchRequest, WatchResponse>? stream = null;
+        try
         {
-            // etcd itself cannot be reached: said once, not at every attempt.
-            if (LastError is null)
-                Log.Failing(_logger, exception, _prefix);
-            LastError = exception;
+            if (_stale)
+                await ReadRangeAsync().ConfigureAwait(false);
+            stream = await _etcd.OpenAsync<WatchRequest, WatchResponse>("Watch", static (c, o) => c.WatchClient.Watch(o), _avoided, withToken: true, _stop.Token).ConfigureAwait(false);
+            var reason = await FollowAsync(stream).ConfigureAwait(false);
+            NoteEnd(stream.Endpoint, reason, new IOException($"The watch on {_prefix} ended: {reason}"));
+        }
+        catch (Exception) when (_stop.IsCancellationRequested || _etcd.IsDisposed)
+        {
+            // Ended by its owner.
+        }
+        catch (Exception exception)
+        {
+            if (stream is not null)
+                _avoided = stream.Endpoint;
+            NoteEnd(stream?.Endpoint, exception.Message, exception);
+        }
+        finally
+        {
+            stream?.Dispose();
+        }
+    }
+
+    /// <summary>Says it once an outage and not once an attempt: the first break quietly, since most are mended at once.</summary>
+    private void NoteEnd(EtcdEndpoint? endpoint, string reason, Exception exception)
+    {
+        if (endpoint is not null && _failures == 0)
+        {
+            Log.Reopening(_logger, _prefix, endpoint.Address, reason, _state.Revision);
             return;
         }
 
-        _avoided = stream.Endpoint;
-        _etcd.Examine(exception, stream.Token);
-        var reason = exception is RpcException rpc ? rpc.Status.Detail : exception.Message;
-        // Once an outage, not once an attempt.
-        if (_failures == 0)
-            Log.Reopening(_logger, _prefix, stream.Endpoint.Address, reason, _state.Revision);
+        if (LastError is null)
+            Log.Failing(_logger, exception, _prefix);
         else
-            Log.StillReopening(_logger, _prefix, stream.Endpoint.Address, reason);
+            Log.StillReopening(_logger, _prefix, endpoint?.Address, reason);
+        LastError = exception;
     }
 
     private async Task PauseAsync()
@@ -177,6 +188,10 @@ internal sealed partial class RangeWatch : IAsyncDisposable
             {
                 // Its revision is the member's own and says nothing about what has been delivered.
                 created = true;
+                _refusals = 0;
+                if (_opened)
+                    EtcdMeter.WatchReopens.Add(1);
+                _opened = true;
                 await RequestProgressAsync(stream, patience).ConfigureAwait(false);
                 continue;
             }
@@ -186,8 +201,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
                 continue;
             if (pending.Count == 0 && response.Header.Revision < _state.Revision)
             {
-                // The member lags behind what was seen elsewhere, or etcd was restored; a linearizable read tells.
-                _stale = true;
+                await AskForRestoreAsync().ConfigureAwait(false);
                 return Avoid(stream.Endpoint, "behind a revision already seen");
             }
 
@@ -197,6 +211,13 @@ internal sealed partial class RangeWatch : IAsyncDisposable
                 await _output.Writer.WriteAsync(batch, _stop.Token).ConfigureAwait(false);
             pending.Clear();
         }
+    }
+
+    /// <summary>A member lags behind what was seen elsewhere, or etcd was restored: a linearizable read never lags, and so tells.</summary>
+    private async Task AskForRestoreAsync()
+    {
+        var response = await _etcd.RangeAsync(new RangeRequest { Key = _key, CountOnly = true }, _stop.Token).ConfigureAwait(false);
+        _stale = response.Header.Revision < _state.Revision || response.Header.ClusterId != _state.ClusterId;
     }
 
     private WatchRequest CreateRequest() => new()
@@ -227,12 +248,17 @@ internal sealed partial class RangeWatch : IAsyncDisposable
 
         if (!response.Canceled)
             return null;
-        _stale = true;
         if (response.CompactRevision > 0)
+        {
+            _stale = true;
             return $"compacted up to revision {response.CompactRevision}";
-        // An expired token is refused here, in band; asking with a new one is harmless where it was something else.
+        }
+
+        // An expired token is refused here, in band, and a new one goes on where the last stream ended. Where it was
+        // something else, such as a lost permission, the read says what.
         if (response.Created || response.WatchId == -1)
             _etcd.Invalidate(stream.Token);
+        _stale = ++_refusals > 1;
         return response.CancelReason.Length > 0 ? response.CancelReason : "cancelled by etcd";
     }
 

@@ -1,3 +1,4 @@
+using System.Diagnostics;
 using Orleans.Etcd.Testing;
 using Xunit;
 
@@ -29,6 +30,51 @@ public sealed class AuthenticationTests
         await server.RestartAsync();
         await PutManyAsync(etcd);
         Assert.Equal(3, (await etcd.GetAsync("a/7"))!.Version);
+    }
+
+    [Fact]
+    public async Task Call_MemberSilentAndTokenExpired_SucceedsElsewhere()
+    {
+        var timeout = TimeSpan.FromSeconds(2);
+        await using var server = await EtcdServer.StartAsync(new() { UserName = "root", Password = Password, AuthTokenTtl = TimeSpan.FromSeconds(1) });
+        await using var one = TcpProxy.Start(server.Endpoint);
+        await using var two = TcpProxy.Start(server.Endpoint);
+        await using var etcd = server.Connect(options =>
+        {
+            options.Endpoints = [one.Endpoint.ToString(), two.Endpoint.ToString()];
+            options.RequestTimeout = timeout;
+        });
+        await etcd.PutAsync("a", "1");
+        await Task.Delay(TimeSpan.FromSeconds(3));
+        (one.Accepted > 0 ? one : two).Stall();
+        var since = Stopwatch.StartNew();
+        Assert.NotNull(await etcd.GetAsync("a"));
+        Assert.InRange(since.Elapsed, timeout, timeout * 2);
+    }
+
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task Call_NoAnswerToTheLogin_EndsWithinTwiceTheTimeout(bool loggedIn)
+    {
+        var timeout = TimeSpan.FromSeconds(2);
+        await using var server = await EtcdServer.StartAsync(new() { UserName = "root", Password = Password });
+        await using var one = TcpProxy.Start(server.Endpoint);
+        await using var two = TcpProxy.Start(server.Endpoint);
+        await using var etcd = server.Connect(options =>
+        {
+            options.Endpoints = [one.Endpoint.ToString(), two.Endpoint.ToString()];
+            options.RequestTimeout = timeout;
+        });
+        if (loggedIn)
+            await etcd.PutAsync("a", "1");
+        one.Stall();
+        two.Stall();
+        var since = Stopwatch.StartNew();
+        var failure = await Assert.ThrowsAsync<EtcdException>(() => etcd.GetAsync("a"));
+        Assert.Equal(EtcdErrorCode.Timeout, failure.Code);
+        // Half a second for a busy machine to notice.
+        Assert.InRange(since.Elapsed, TimeSpan.Zero, (2 * timeout) + TimeSpan.FromMilliseconds(500));
     }
 
     [Fact]

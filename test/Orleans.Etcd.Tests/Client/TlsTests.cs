@@ -53,6 +53,24 @@ public sealed class TlsTests(TlsServers servers) : IClassFixture<TlsServers>
     }
 
     [Fact]
+    public async Task Calls_OneMemberUnderAWrongName_GoToTheOthers()
+    {
+        await using var elsewhere = TcpProxy.Start(servers.Tls.Endpoint, IPAddress.Parse("127.0.0.2"));
+        // A connection begins at a member drawn by chance: of so many, some begin at the wrong one.
+        for (var i = 0; i < 12; i++)
+        {
+            await using var etcd = servers.Tls.Connect(options =>
+            {
+                WithoutClientCertificate(options);
+                options.Endpoints.Add(elsewhere.Endpoint.ToString());
+            });
+            await etcd.PutAsync("a", "1");
+        }
+
+        Assert.NotEqual(0, elsewhere.Accepted);
+    }
+
+    [Fact]
     public async Task Calls_ClientCertificateMissing_SaySo()
     {
         await using var etcd = servers.Mutual.Connect(WithoutClientCertificate);

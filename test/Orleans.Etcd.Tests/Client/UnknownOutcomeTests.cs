@@ -1,4 +1,6 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
+using Orleans.Etcd.Testing;
 using Xunit;
 
 namespace Orleans.Etcd.Tests.Client;
@@ -105,6 +107,45 @@ public sealed class UnknownOutcomeTests(SharedEtcd35 shared) : IClassFixture<Sha
             await etcd.GetAsync(_key);
             Assert.InRange(since.Elapsed, TimeSpan.Zero, Timeout);
         }
+    }
+
+    /// <summary>etcd applies the write that fills its database and then says that there is no space.</summary>
+    [Fact]
+    public async Task PutAsync_DatabaseFull_NeverSaysThatAnAppliedWriteWasNot()
+    {
+        await using var server = await EtcdServer.StartAsync(new() { BinaryPath = shared.BinaryPath, ExtraArguments = { "--quota-backend-bytes=1048576" } });
+        await using var etcd = server.Connect();
+        var value = new string('x', 20_000);
+        var refused = new ConcurrentDictionary<string, EtcdException>();
+        await Task.WhenAll(Enumerable.Range(0, 32).Select(async writer =>
+        {
+            for (var i = 0; i < 20 && !refused.Keys.Any(key => key.StartsWith($"{writer}/", StringComparison.Ordinal)); i++)
+            {
+                try
+                {
+                    await etcd.PutAsync($"{writer}/{i}", value);
+                }
+                catch (EtcdException exception)
+                {
+                    refused[$"{writer}/{i}"] = exception;
+                }
+            }
+        }));
+
+        Assert.Equal(32, refused.Count);
+        var applied = 0;
+        foreach (var (key, exception) in refused)
+        {
+            Assert.Equal(EtcdErrorCode.ResourceExhausted, exception.Code);
+            Assert.Contains("disarm the alarm", exception.Message);
+            if (await etcd.GetAsync(key) is null)
+                continue;
+            applied++;
+            Assert.True(exception.OutcomeUnknown);
+        }
+
+        // Else it would not show anything.
+        Assert.NotEqual(0, applied);
     }
 
     [Fact]

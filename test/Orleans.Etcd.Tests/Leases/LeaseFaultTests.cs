@@ -31,7 +31,7 @@ public abstract class LeaseFaultTests(string version)
         await (gracefully ? server.StopAsync() : server.KillAsync());
         await Task.Delay(TimeSpan.FromSeconds(1));
         await server.RestartAsync();
-        await AssertRenewedAsync(lease);
+        await Renewal.NextAsync(lease);
         // Longer than the TTL: the lease lives by its renewals, long after the token has expired.
         await Task.Delay(Ttl + TimeSpan.FromSeconds(1));
         Assert.Equal(LeaseState.Held, lease.State);
@@ -48,7 +48,7 @@ public abstract class LeaseFaultTests(string version)
         server.Pause();
         await UntilAsync(() => lease.State == LeaseState.Unknown, "the renewal is overdue");
         server.Resume();
-        await AssertRenewedAsync(lease);
+        await Renewal.NextAsync(lease);
         Assert.NotNull(await etcd.GetAsync("held"));
     }
 
@@ -63,7 +63,7 @@ public abstract class LeaseFaultTests(string version)
         {
             // Not the whole TTL: a leader that was frozen for longer takes leases away that others renewed.
             member.Pause();
-            await AssertRenewedAsync(lease);
+            await Renewal.NextAsync(lease);
             member.Resume();
         }
 
@@ -72,19 +72,8 @@ public abstract class LeaseFaultTests(string version)
         await cluster.Members[1].KillAsync();
         await Task.Delay(TimeSpan.FromSeconds(1));
         await Task.WhenAll(cluster.Members[0].RestartAsync(), cluster.Members[1].RestartAsync());
-        await AssertRenewedAsync(lease);
+        await Renewal.NextAsync(lease);
         Assert.NotNull(await etcd.GetAsync("held"));
-    }
-
-    /// <summary>Waits for the answer to a renewal that is sent from now on.</summary>
-    private static async Task AssertRenewedAsync(EtcdLease lease)
-    {
-        var begin = Stopwatch.GetTimestamp();
-        // The rest of the TTL counts from the sending, so this much is left only after a renewal sent later than now.
-        await UntilAsync(
-            () => lease.Remaining > lease.Ttl - Stopwatch.GetElapsedTime(begin) || lease.State == LeaseState.Lost, "a renewal is answered");
-        Assert.NotEqual(LeaseState.Lost, lease.State);
-        Assert.False(lease.Lost.IsCancellationRequested);
     }
 
     private static async Task UntilAsync(Func<bool> condition, string because)

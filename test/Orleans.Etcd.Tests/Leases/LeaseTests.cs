@@ -76,6 +76,34 @@ public abstract class LeaseTests(SharedEtcd shared) : IAsyncLifetime
         Assert.NotNull(await _direct.GetAsync(_prefix + "a"));
     }
 
+    /// <summary>Renewals are a third of the TTL apart, so two thirds are left for an outage, the margin and connecting again.</summary>
+    [Fact]
+    public async Task State_OutageBeginsJustBeforeARenewal_IsKept()
+    {
+        await using var etcd = shared.Server.Connect(options => options.MaxReconnectBackoff = TimeSpan.FromMilliseconds(200), _proxy.Endpoint);
+        await using var lease = await GrantAsync(etcd, 6);
+        await _direct.PutAsync(_prefix + "a", "1", lease.Id);
+        await RenewedAsync(lease);
+        // The worst moment: the next renewal is about to be sent, and finds nobody.
+        await UntilAsync(() => lease.Remaining < (lease.Ttl * 2 / 3) - TimeSpan.FromSeconds(0.4), "it is about to be renewed");
+        _proxy.Refuse();
+        await Task.Delay(lease.Ttl * 0.45);
+        _proxy.Pass();
+        await RenewedAsync(lease);
+        Assert.NotNull(await _direct.GetAsync(_prefix + "a"));
+    }
+
+    [Fact]
+    public async Task Renewal_EveryThirdOfTheTtl_AndNoOftener()
+    {
+        await using var etcd = shared.Server.Connect();
+        var before = await RenewalsAsync();
+        await using var lease = await GrantAsync(etcd, 3);
+        await Task.Delay(TimeSpan.FromSeconds(6.5));
+        // At 1, 2, 3, 4, 5 and 6 s; a machine that is busy may be late with some, and is never early.
+        Assert.InRange(await RenewalsAsync() - before, 4, 6);
+    }
+
     [Fact]
     public async Task Lost_RevokedBySomeoneElse_FiresAtTheNextRenewal()
     {
@@ -91,11 +119,12 @@ public abstract class LeaseTests(SharedEtcd shared) : IAsyncLifetime
     public async Task GrantAsync_AnswerLost_MakesOneLeaseOnly()
     {
         await _proxied.GetAsync("warm");
-        var before = await LeasesAsync();
+        var (before, asked) = (await LeasesAsync(), await GrantsAsync());
         _proxy.StallAnswers();
         var granting = GrantAsync(_proxied, 30);
         await UntilAsync(async () => (await LeasesAsync()) > before, "the server has granted it");
-        await Task.Delay(550);
+        // The first attempt has run out of time by then, and a second is under way.
+        await UntilAsync(async () => (await GrantsAsync()) >= asked + 2, "it is asked for again");
         _proxy.Pass();
         await using var lease = await granting;
         Assert.Equal(before + 1, await LeasesAsync());
@@ -113,13 +142,14 @@ public abstract class LeaseTests(SharedEtcd shared) : IAsyncLifetime
         var late = await granting;
         Assert.Equal(LeaseState.Lost, late.State);
         await LostAsync(late);
-        var before = await StreamsAsync();
         await using var next = await GrantAsync(etcd, 6);
         // A lease that is over but still renewed would break the stream that all share, again and again.
         await RenewedAsync(next);
+        var streams = await StreamsAsync();
+        await RenewedAsync(next);
         await RenewedAsync(next);
         Assert.Equal(LeaseState.Held, next.State);
-        Assert.InRange(await StreamsAsync() - before, 0, 1);
+        Assert.Equal(streams, await StreamsAsync());
     }
 
     [Fact]
@@ -139,11 +169,11 @@ public abstract class LeaseTests(SharedEtcd shared) : IAsyncLifetime
     public async Task Renewal_AThousandLeases_ShareOneStream()
     {
         await using var etcd = shared.Server.Connect();
-        var before = await StreamsAsync();
+        var before = await OpenStreamsAsync();
         var leases = await Task.WhenAll(Enumerable.Range(0, 1_000).Select(_ => GrantAsync(etcd, 6)));
         await Task.Delay(TimeSpan.FromSeconds(7));
-        Assert.All(leases, lease => Assert.Equal(LeaseState.Held, lease.State));
-        Assert.Equal(1, await StreamsAsync() - before);
+        Assert.All(leases, lease => Assert.False(lease.HasEnded));
+        Assert.Equal(1, await OpenStreamsAsync() - before);
     }
 
     [Fact]
@@ -188,15 +218,17 @@ public abstract class LeaseTests(SharedEtcd shared) : IAsyncLifetime
 
     private Task<long> StreamsAsync() => Metrics.ReadAsync(shared.Server, "grpc_server_started_total", "LeaseKeepAlive");
 
+    private async Task<long> OpenStreamsAsync() => await StreamsAsync() - await Metrics.ReadAsync(shared.Server, "grpc_server_handled_total", "LeaseKeepAlive");
+
+    private Task<long> RenewalsAsync() => Metrics.ReadAsync(shared.Server, "grpc_server_msg_received_total", "LeaseKeepAlive");
+
+    private Task<long> GrantsAsync() => Metrics.ReadAsync(shared.Server, "grpc_server_started_total", "LeaseGrant");
+
     private Task<long> LeasesAsync() => Metrics.ReadAsync(shared.Server, "etcd_debugging_lease_granted_total", "");
 
     private async Task GoneAsync(string key) => await UntilAsync(async () => await _direct.GetAsync(key) is null, $"{key} is gone");
 
-    private static Task RenewedAsync(EtcdLease lease)
-    {
-        var first = lease.NextRenewal;
-        return UntilAsync(() => lease.NextRenewal != first && lease.OldestUnanswered is null, "the first renewal is answered");
-    }
+    private static Task RenewedAsync(EtcdLease lease) => Renewal.NextAsync(lease);
 
     private static Task UntilAsync(Func<bool> condition, string because) => UntilAsync(() => Task.FromResult(condition()), because);
 
@@ -221,3 +253,5 @@ public abstract class LeaseTests(SharedEtcd shared) : IAsyncLifetime
 public sealed class LeaseTestsOn34(SharedEtcd34 shared) : LeaseTests(shared), IClassFixture<SharedEtcd34>;
 
 public sealed class LeaseTestsOn35(SharedEtcd35 shared) : LeaseTests(shared), IClassFixture<SharedEtcd35>;
+
+public sealed class LeaseTestsOn35Secured(SharedEtcd35Secured shared) : LeaseTests(shared), IClassFixture<SharedEtcd35Secured>;

@@ -169,3 +169,5 @@ public abstract class RangeWatchTests(SharedEtcd shared) : IAsyncLifetime
 public sealed class RangeWatchTestsOn34(SharedEtcd34 shared) : RangeWatchTests(shared), IClassFixture<SharedEtcd34>;
 
 public sealed class RangeWatchTestsOn35(SharedEtcd35 shared) : RangeWatchTests(shared), IClassFixture<SharedEtcd35>;
+
+public sealed class RangeWatchTestsOn35Secured(SharedEtcd35Secured shared) : RangeWatchTests(shared), IClassFixture<SharedEtcd35Secured>;
