@@ -11,54 +11,37 @@ public abstract class TableUnknownOutcomeTests(SharedEtcd etcd)
     [Fact]
     public async Task Insert_Applied_AnswersTrueAndIsOneStep()
     {
-        await using var cluster = await Cluster.CreateAsync(etcd);
-        await using var proxy = TcpProxy.Start(etcd.Server.Endpoint);
-        var cutOff = cluster.Table(cluster.Connect(etcd, proxy.Endpoint, Timeout));
-        var before = await cutOff.ReadAllAsync();
+        await using var scene = await StartAsync();
 
-        proxy.StallAnswers();
-        var inserting = cutOff.InsertRowAsync(Silos.Entry(1), before.Version.Next());
-        await RowIsThereAsync(cluster, 1);
-        LoseAnswers(proxy);
+        var inserting = await scene.InsertUnheardAsync(SiloStatus.Active);
+        scene.LoseAnswers();
 
         Assert.True(await inserting);
-        Assert.Equal(before.Version.Version + 1, (await cluster.First.ReadAllAsync()).Version.Version);
+        Assert.Equal(scene.Before.Version.Version + 1, (await scene.Others.ReadAllAsync()).Version.Version);
     }
 
     [Fact]
     public async Task Update_AppliedAndFollowedByAWriteOfAnotherRow_AnswersTrue()
     {
-        await using var cluster = await Cluster.CreateAsync(etcd);
-        await cluster.First.InsertAsync(Silos.Entry(1));
-        await using var proxy = TcpProxy.Start(etcd.Server.Endpoint);
-        var cutOff = cluster.Table(cluster.Connect(etcd, proxy.Endpoint, Timeout));
-        var before = await cutOff.ReadAllAsync();
+        await using var scene = await StartAsync(Silos.Entry(1));
 
-        proxy.StallAnswers();
-        var updating = cutOff.UpdateRowAsync(Silos.Entry(1, SiloStatus.ShuttingDown), before.Members[0].Item2, before.Version.Next());
-        await RowHasAsync(cluster, SiloStatus.ShuttingDown);
-        await cluster.First.InsertAsync(Silos.Entry(2));
-        LoseAnswers(proxy);
+        var updating = await scene.UpdateUnheardAsync(SiloStatus.ShuttingDown);
+        await scene.Others.InsertAsync(Silos.Entry(2));
+        scene.LoseAnswers();
 
         Assert.True(await updating);
-        Assert.Equal(before.Version.Version + 2, (await cluster.First.ReadAllAsync()).Version.Version);
+        Assert.Equal(scene.Before.Version.Version + 2, (await scene.Others.ReadAllAsync()).Version.Version);
     }
 
     [Fact]
     public async Task Update_AppliedAndOverwritten_SaysThatItDoesNotKnow()
     {
-        await using var cluster = await Cluster.CreateAsync(etcd);
-        await cluster.First.InsertAsync(Silos.Entry(1));
-        await using var proxy = TcpProxy.Start(etcd.Server.Endpoint);
-        var cutOff = cluster.Table(cluster.Connect(etcd, proxy.Endpoint, Timeout));
-        var before = await cutOff.ReadAllAsync();
+        await using var scene = await StartAsync(Silos.Entry(1));
 
-        proxy.StallAnswers();
-        var updating = cutOff.UpdateRowAsync(Silos.Entry(1, SiloStatus.ShuttingDown), before.Members[0].Item2, before.Version.Next());
-        await RowHasAsync(cluster, SiloStatus.ShuttingDown);
-        var read = await cluster.First.ReadRowAsync(Silos.Address(1));
-        Assert.True(await cluster.First.UpdateRowAsync(Silos.Entry(1, SiloStatus.Dead), read.Members[0].Item2, read.Version.Next()));
-        LoseAnswers(proxy);
+        var updating = await scene.UpdateUnheardAsync(SiloStatus.ShuttingDown);
+        var read = await scene.Others.ReadRowAsync(Silos.Address(1));
+        Assert.True(await scene.Others.UpdateRowAsync(Silos.Entry(1, SiloStatus.Dead), read.Members[0].Item2, read.Version.Next()));
+        scene.LoseAnswers();
 
         var unknown = await Assert.ThrowsAsync<EtcdException>(() => updating);
         Assert.True(unknown.OutcomeUnknown);
@@ -67,42 +50,34 @@ public abstract class TableUnknownOutcomeTests(SharedEtcd etcd)
     [Fact]
     public async Task Update_Applied_AnswersTrueAndIsOneStep()
     {
-        await using var cluster = await Cluster.CreateAsync(etcd);
-        await cluster.First.InsertAsync(Silos.Entry(1));
-        await using var proxy = TcpProxy.Start(etcd.Server.Endpoint);
-        var cutOff = cluster.Table(cluster.Connect(etcd, proxy.Endpoint, Timeout));
-        var before = await cutOff.ReadAllAsync();
+        await using var scene = await StartAsync(Silos.Entry(1));
 
-        proxy.StallAnswers();
-        var updating = cutOff.UpdateRowAsync(Silos.Entry(1, SiloStatus.ShuttingDown), before.Members[0].Item2, before.Version.Next());
-        await RowHasAsync(cluster, SiloStatus.ShuttingDown);
-        LoseAnswers(proxy);
+        var updating = await scene.UpdateUnheardAsync(SiloStatus.ShuttingDown);
+        scene.LoseAnswers();
 
         Assert.True(await updating);
-        Assert.Equal(before.Version.Version + 1, (await cluster.First.ReadAllAsync()).Version.Version);
+        Assert.Equal(scene.Before.Version.Version + 1, (await scene.Others.ReadAllAsync()).Version.Version);
     }
 
     [Fact]
     public async Task Insert_AppliedAndOverwritten_SaysThatItDoesNotKnow()
     {
-        await using var cluster = await Cluster.CreateAsync(etcd);
-        var (inserting, proxy) = await InsertUnheardAsync(cluster, SiloStatus.Joining);
-        await using var _ = proxy;
-        var read = await cluster.First.ReadRowAsync(Silos.Address(1));
-        Assert.True(await cluster.First.UpdateRowAsync(Silos.Entry(1, SiloStatus.Dead), read.Members[0].Item2, read.Version.Next()));
-        LoseAnswers(proxy);
+        await using var scene = await StartAsync();
+        var inserting = await scene.InsertUnheardAsync(SiloStatus.Joining);
+        var read = await scene.Others.ReadRowAsync(Silos.Address(1));
+        Assert.True(await scene.Others.UpdateRowAsync(Silos.Entry(1, SiloStatus.Dead), read.Members[0].Item2, read.Version.Next()));
+        scene.LoseAnswers();
         await DoesNotKnowAsync(inserting);
     }
 
     [Fact]
     public async Task Insert_AppliedAndCleanedUp_SaysThatItDoesNotKnow()
     {
-        await using var cluster = await Cluster.CreateAsync(etcd);
-        var (inserting, proxy) = await InsertUnheardAsync(cluster, SiloStatus.Dead);
-        await using var _ = proxy;
+        await using var scene = await StartAsync();
+        var inserting = await scene.InsertUnheardAsync(SiloStatus.Dead);
         // The row is absent again, as if it had never been written.
-        await cluster.First.CleanupDefunctSiloEntriesAsync(DateTimeOffset.MaxValue);
-        LoseAnswers(proxy);
+        await scene.Others.CleanupDefunctSiloEntriesAsync(DateTimeOffset.MaxValue);
+        scene.LoseAnswers();
         await DoesNotKnowAsync(inserting);
     }
 
@@ -111,18 +86,17 @@ public abstract class TableUnknownOutcomeTests(SharedEtcd etcd)
     [InlineData(true)]
     public async Task Insert_AppliedAndTableDeleted_SaysThatItDoesNotKnow(bool madeAnew)
     {
-        await using var cluster = await Cluster.CreateAsync(etcd);
-        var (inserting, proxy) = await InsertUnheardAsync(cluster, SiloStatus.Joining);
-        await using var _ = proxy;
-        await cluster.First.DeleteMembershipTableEntriesAsync(cluster.Options.ClusterId);
+        await using var scene = await StartAsync();
+        var inserting = await scene.InsertUnheardAsync(SiloStatus.Joining);
+        await scene.Others.DeleteMembershipTableEntriesAsync(scene.Cluster.Options.ClusterId);
         if (madeAnew)
         {
             // The same number again as the insert had written, in another life of the table.
-            await cluster.First.InitializeMembershipTableAsync(true);
-            await cluster.First.InsertAsync(Silos.Entry(2));
+            await scene.Others.InitializeMembershipTableAsync(true);
+            await scene.Others.InsertAsync(Silos.Entry(2));
         }
 
-        LoseAnswers(proxy);
+        scene.LoseAnswers();
         if (madeAnew)
             await DoesNotKnowAsync(inserting);
         else
@@ -132,51 +106,44 @@ public abstract class TableUnknownOutcomeTests(SharedEtcd etcd)
     [Fact]
     public async Task Insert_AppliedAndThenRefused_SaysThatItDoesNotKnow()
     {
-        await using var cluster = await Cluster.CreateAsync(etcd);
-        var (inserting, proxy) = await InsertUnheardAsync(cluster, SiloStatus.Joining);
-        await using var _ = proxy;
+        await using var scene = await StartAsync();
+        var inserting = await scene.InsertUnheardAsync(SiloStatus.Joining);
         // Asking again certainly fails, and what it would have found out stays unknown.
-        proxy.Refuse();
+        scene.Proxy.Refuse();
         await DoesNotKnowAsync(inserting);
     }
 
     [Fact]
     public async Task Insert_NotAppliedAndOvertaken_AnswersFalse()
     {
-        await using var cluster = await Cluster.CreateAsync(etcd);
-        await using var proxy = TcpProxy.Start(etcd.Server.Endpoint);
-        var cutOff = cluster.Table(cluster.Connect(etcd, proxy.Endpoint, Timeout));
-        var before = await cutOff.ReadAllAsync();
+        await using var scene = await StartAsync();
 
-        proxy.Stall();
-        var inserting = cutOff.InsertRowAsync(Silos.Entry(1), before.Version.Next());
-        await cluster.First.InsertAsync(Silos.Entry(2));
-        LoseAnswers(proxy);
+        scene.Proxy.Stall();
+        var inserting = scene.CutOff.InsertRowAsync(Silos.Entry(1), scene.Before.Version.Next());
+        await scene.Others.InsertAsync(Silos.Entry(2));
+        scene.LoseAnswers();
 
         Assert.False(await inserting);
-        Assert.Equal("silo-2", (await cluster.First.ReadAllAsync()).Members.Single().Item1.SiloName);
+        Assert.Equal("silo-2", (await scene.Others.ReadAllAsync()).Members.Single().Item1.SiloName);
     }
 
     [Fact]
     public async Task Outage_Throws_AndNeverAnswersFalse()
     {
-        await using var cluster = await Cluster.CreateAsync(etcd);
-        await using var proxy = TcpProxy.Start(etcd.Server.Endpoint);
-        var cutOff = cluster.Table(cluster.Connect(etcd, proxy.Endpoint, Timeout));
-        var before = await cutOff.ReadAllAsync();
-        proxy.Refuse();
-        await Assert.ThrowsAsync<EtcdException>(() => cutOff.InsertRowAsync(Silos.Entry(1), before.Version.Next()));
-        await Assert.ThrowsAsync<EtcdException>(() => cutOff.UpdateIAmAliveAsync(Silos.Entry(1)));
-        await Assert.ThrowsAsync<EtcdException>(() => cutOff.ReadAllAsync());
-        await Assert.ThrowsAsync<EtcdException>(() => cutOff.CleanupDefunctSiloEntriesAsync(DateTimeOffset.MaxValue));
-        proxy.Pass();
+        await using var scene = await StartAsync();
+        scene.Proxy.Refuse();
+        await Assert.ThrowsAsync<EtcdException>(() => scene.CutOff.InsertRowAsync(Silos.Entry(1), scene.Before.Version.Next()));
+        await Assert.ThrowsAsync<EtcdException>(() => scene.CutOff.UpdateIAmAliveAsync(Silos.Entry(1)));
+        await Assert.ThrowsAsync<EtcdException>(() => scene.CutOff.ReadAllAsync());
+        await Assert.ThrowsAsync<EtcdException>(() => scene.CutOff.CleanupDefunctSiloEntriesAsync(DateTimeOffset.MaxValue));
+        scene.Proxy.Pass();
         var clock = Stopwatch.StartNew();
         while (true)
         {
             var asked = clock.Elapsed;
             try
             {
-                Assert.True(await cutOff.InsertRowAsync(Silos.Entry(1), before.Version.Next()));
+                Assert.True(await scene.CutOff.InsertRowAsync(Silos.Entry(1), scene.Before.Version.Next()));
                 return;
             }
             catch (EtcdException exception)
@@ -201,35 +168,54 @@ public abstract class TableUnknownOutcomeTests(SharedEtcd etcd)
         }
     }
 
-    /// <summary>An insert of silo 1 that etcd has applied and whose answer the proxy holds back.</summary>
-    private async Task<(Task<bool> Inserting, TcpProxy Proxy)> InsertUnheardAsync(Cluster cluster, SiloStatus status)
-    {
-        var proxy = TcpProxy.Start(etcd.Server.Endpoint);
-        var cutOff = cluster.Table(cluster.Connect(etcd, proxy.Endpoint, Timeout));
-        var before = await cutOff.ReadAllAsync();
-        proxy.StallAnswers();
-        var inserting = cutOff.InsertRowAsync(Silos.Entry(1, status), before.Version.Next());
-        await RowIsThereAsync(cluster, 1);
-        return (inserting, proxy);
-    }
+    private Task<Scene> StartAsync(params MembershipEntry[] rows) => Scene.StartAsync(etcd, rows);
 
-    /// <summary>What was held back is gone for good; new connections work.</summary>
-    private static void LoseAnswers(TcpProxy proxy)
+    /// <summary>A table behind a proxy that loses answers, what it has read, and one of another silo that hears everything.</summary>
+    private sealed record Scene(Cluster Cluster, TcpProxy Proxy, EtcdMembershipTable CutOff, MembershipTableData Before) : IAsyncDisposable
     {
-        proxy.BreakAll();
-        proxy.Pass();
-    }
+        public EtcdMembershipTable Others => Cluster.First;
 
-    private static async Task RowIsThereAsync(Cluster cluster, int silo)
-    {
-        while ((await cluster.First.ReadRowAsync(Silos.Address(silo))).Members.Count == 0)
-            await Task.Yield();
-    }
+        public static async Task<Scene> StartAsync(SharedEtcd etcd, MembershipEntry[] rows)
+        {
+            var cluster = await Cluster.CreateAsync(etcd);
+            await cluster.First.InsertAsync(rows);
+            var proxy = TcpProxy.Start(etcd.Server.Endpoint);
+            var cutOff = cluster.Table(cluster.Connect(etcd, proxy.Endpoint, Timeout));
+            return new Scene(cluster, proxy, cutOff, await cutOff.ReadAllAsync());
+        }
 
-    private static async Task RowHasAsync(Cluster cluster, SiloStatus status)
-    {
-        while ((await cluster.First.ReadRowAsync(Silos.Address(1))).Members[0].Item1.Status != status)
-            await Task.Yield();
+        /// <summary>An insert of silo 1 that etcd has applied and whose answer the proxy holds back.</summary>
+        public async Task<Task<bool>> InsertUnheardAsync(SiloStatus status)
+        {
+            Proxy.StallAnswers();
+            var inserting = CutOff.InsertRowAsync(Silos.Entry(1, status), Before.Version.Next());
+            while ((await Others.ReadRowAsync(Silos.Address(1))).Members.Count == 0)
+                await Task.Yield();
+            return inserting;
+        }
+
+        /// <summary>An update of silo 1, likewise.</summary>
+        public async Task<Task<bool>> UpdateUnheardAsync(SiloStatus status)
+        {
+            Proxy.StallAnswers();
+            var updating = CutOff.UpdateRowAsync(Silos.Entry(1, status), Before.Members[0].Item2, Before.Version.Next());
+            while ((await Others.ReadRowAsync(Silos.Address(1))).Members[0].Item1.Status != status)
+                await Task.Yield();
+            return updating;
+        }
+
+        /// <summary>What was held back is gone for good; new connections work.</summary>
+        public void LoseAnswers()
+        {
+            Proxy.BreakAll();
+            Proxy.Pass();
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await Proxy.DisposeAsync();
+            await Cluster.DisposeAsync();
+        }
     }
 }
 
