@@ -1,6 +1,7 @@
 # Debian's packages through the machine's own apt: downloaded and unpacked, never installed, so nothing is started and
 # root is not needed. apt verifies them against the distribution's signing keys. Sourced, not run.
 
+debian_problem=''
 debian_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 
 # Prints the host's own mirror of the main archive: the one that offers component main, and is not the security archive.
@@ -48,5 +49,5 @@ debian_unpack() {
   shift 2
   (cd "$work/deb" && apt-get "${debian_options[@]}" download "${@/%/:$debian_architecture}" >&2) ||
     { debian_problem="apt could not download $*."; return 1; }
-  for package in "$work"/deb/*.deb; do dpkg-deb -x "$package" "$target" || return 1; done
+  for package in "$work"/deb/*.deb; do dpkg-deb -x "$package" "$target" || { debian_problem="$package could not be unpacked."; return 1; }; done
 }

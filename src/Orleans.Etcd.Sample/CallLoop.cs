@@ -62,9 +62,10 @@ internal sealed class CallLoop(IGrainFactory grains)
             {
                 return;
             }
-            catch (Exception exception) when (exception is OrleansException or TimeoutException)
+            catch (Exception)
             {
-                // A silo that is gone and not yet known to be: the call is tried again, as an application would.
+                // A silo that is gone and not yet known to be, a connection that broke: the call is tried again, as an
+                // application would, and counts as failed if it never succeeds.
                 await Task.Delay(RetryPause, abort).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             }
         }

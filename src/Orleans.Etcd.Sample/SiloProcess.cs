@@ -49,7 +49,19 @@ internal sealed partial class SiloProcess : IAsyncDisposable
     /// <summary>Ends it without a word to anyone (SIGKILL).</summary>
     public void Kill() => _process.Kill();
 
-    public Task WaitForExitAsync(CancellationToken cancellationToken) => _process.WaitForExitAsync(cancellationToken);
+    /// <summary>Whether it ends within the time, and says itself that all was well.</summary>
+    public async Task<bool> EndsAsync(TimeSpan within, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await _process.WaitForExitAsync(cancellationToken).WaitAsync(within, cancellationToken);
+            return _process.ExitCode == 0;
+        }
+        catch (TimeoutException)
+        {
+            return false;
+        }
+    }
 
     public async ValueTask DisposeAsync()
     {

@@ -54,15 +54,20 @@ public static class EtcdBinary
             .Select(Path.GetFullPath)
             .FirstOrDefault();
 
-    private static string? FromTools(string? version) =>
-        ToolDirectories()
+    private static string? FromTools(string? version)
+    {
+        var candidates = ToolDirectories()
             .SelectMany(directory => Directory.EnumerateDirectories(directory))
             .Select(directory => (Name: Path.GetFileName(directory), File: Path.Combine(directory, "etcd")))
             .Where(candidate => File.Exists(candidate.File))
-            .Where(candidate => version is null || candidate.Name == version || IsVersion(candidate.File, version))
             .OrderByDescending(candidate => Version.TryParse(candidate.Name, out var parsed) ? parsed : new Version(0, 0))
-            .Select(candidate => candidate.File)
-            .FirstOrDefault();
+            .ToList();
+        if (version is null)
+            return candidates.FirstOrDefault().File;
+        // Only where no name says it are the binaries themselves asked: one of another version may not even run.
+        return candidates.FirstOrDefault(candidate => candidate.Name == version).File
+            ?? candidates.FirstOrDefault(candidate => IsVersion(candidate.File, version)).File;
+    }
 
     private static IEnumerable<string> ToolDirectories()
     {

@@ -15,7 +15,8 @@ builder.UseOrleans(silo => silo
     .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = configuration["ClusterId"]!)
     .Configure<ClusterMembershipOptions>(options =>
     {
-        options.ProbeQuickly();
+        if (!configuration.GetValue<bool>("DefaultProbes"))
+            options.ProbeQuickly();
         options.MaxJoinAttemptTime = configuration.GetValue("MaxJoinAttemptTime", options.MaxJoinAttemptTime);
     })
     .Configure<SiloOptions>(options => options.SiloName = configuration["SiloName"]!)

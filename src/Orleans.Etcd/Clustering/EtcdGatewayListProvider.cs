@@ -55,7 +55,7 @@ internal sealed partial class EtcdGatewayListProvider : IGatewayListProvider, IA
         {
             if (_known is not { } known || known.Snapshot != snapshot)
             {
-                var image = MembershipImage.Decode(_layout, snapshot.Revision, snapshot.Values.Values, _known?.Image, _unreadable.Note);
+                var image = MembershipImage.Decode(_layout, snapshot.ClusterId, snapshot.Revision, snapshot.Values.Values, _known?.Image, _unreadable.Note);
                 _known = (snapshot, image, [.. image.Rows.Select(row => row.Entry).Where(IsGateway).Select(ToGateway)]);
             }
 
@@ -99,14 +99,14 @@ internal sealed partial class EtcdGatewayListProvider : IGatewayListProvider, IA
 
     private async Task<RangeSnapshot> FirstAsync(LiveView view, CancellationToken cancellationToken)
     {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        limit.CancelAfter(_etcd.Options.RequestTimeout);
         try
         {
-            return await view.WaitAsync(static _ => true, cancellationToken).WaitAsync(_etcd.Options.RequestTimeout, _etcd.Time, cancellationToken).ConfigureAwait(false);
+            return await view.FirstAsync(limit.Token).ConfigureAwait(false);
         }
-        catch (TimeoutException)
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
-            if (view.LastError is EtcdException { IsTransient: false } refused)
-                throw new EtcdException(refused.Code, refused.Operation, refused.Message, outcomeUnknown: false, refused);
             throw new SiloUnavailableException(
                 $"The gateway list could not be read from etcd at {_etcd.Description} within {_etcd.Options.RequestTimeout}. {view.LastError?.Message}", view.LastError!);
         }

@@ -5,8 +5,10 @@ namespace Orleans.Etcd;
 
 internal sealed partial class EtcdMembershipTable
 {
-    // etcd allows 128 comparisons and 128 operations; a silo takes two of each, the version one.
+    // etcd allows 128 comparisons and 128 operations; a silo takes two of each, the version one. And 1.5 MiB in all: a key
+    // can be long, and each of a silo's two is there twice.
     private const int SilosPerCleanup = 60;
+    private const int KeyBytesPerCleanup = 1_000_000;
 
     /// <summary>
     /// Removes rows of dead silos whose last sign of life or vote lies strictly before the cutoff. Each step is one
@@ -20,7 +22,7 @@ internal sealed partial class EtcdMembershipTable
             var (image, heartbeats) = await ReadAllFromEtcdAsync(known: null, cancellationToken).ConfigureAwait(false);
             var defunct = image.Rows
                 .Where(row => row.Entry.Status == SiloStatus.Dead && LastUpdate(row, heartbeats) < beforeDate.UtcDateTime)
-                .Take(SilosPerCleanup)
+                .Take(Math.Clamp(KeyBytesPerCleanup / (4 * _layout.LongestKey), 1, SilosPerCleanup))
                 .ToList();
             if (defunct.Count == 0)
                 break;
@@ -68,7 +70,7 @@ internal sealed partial class EtcdMembershipTable
 
     private static DateTime LastUpdate(MembershipImage.Row row, Heartbeats heartbeats)
     {
-        var last = Later(Utc(row.Entry.StartTime), Utc(heartbeats.IAmAliveTime(row)));
+        var last = Later(Utc(row.Entry.StartTime), Utc(heartbeats.LatestTime(row)));
         foreach (var vote in row.Entry.SuspectTimes ?? [])
             last = Later(last, Utc(vote.Item2));
         return last;

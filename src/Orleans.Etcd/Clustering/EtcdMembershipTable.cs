@@ -95,7 +95,7 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
         ArgumentNullException.ThrowIfNull(key);
         var request = new TxnRequest { Success = { Txn.Get(_layout.VersionKey), Txn.Get(_layout.RowKey(key)), Txn.Get(_layout.AliveKey(key)) } };
         var response = await _etcd.TxnAsync(request, cancellationToken).ConfigureAwait(false);
-        var image = MembershipImage.Decode(_layout, response.Header.Revision, Keys(response, 0, 2), known: null, _unreadable.Note);
+        var image = Decode(response, Keys(response, 0, 2), known: null);
         return image.ToTableData(new Heartbeats(_layout, Keys(response, 2, 1), readAt: 0, _unreadable.Note));
     }
 
@@ -174,22 +174,30 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
     private async Task<TableRead> ReadAllFromEtcdAsync(TableRead? known, CancellationToken cancellationToken)
     {
         var readAt = _etcd.Time.GetTimestamp();
+        // Where there was no version, its absence says nothing of the rows.
+        if (known is { Image.VersionModRevision: 0 })
+            known = null;
         var request = new TxnRequest { Compare = { Txn.ModRevisionIs(_layout.VersionKey, known?.Image.VersionModRevision ?? -1) } };
         request.Failure.Add(Txn.Get(_layout.Range));
         request.Failure.Add(Txn.Get(_layout.AliveRange));
         var response = await _etcd.TxnAsync(request, cancellationToken).ConfigureAwait(false);
         if (response.Succeeded && known is not null)
         {
-            // A linearizable read behind what is known is of a restored etcd, whose revisions mean something else.
-            return response.Header.Revision >= known.Image.Revision ? known : await ReadAllFromEtcdAsync(known: null, cancellationToken).ConfigureAwait(false);
+            // A linearizable read behind what is known, or of another cluster, is of a restored etcd, whose revisions mean
+            // something else.
+            var same = response.Header.Revision >= known.Image.Revision && response.Header.ClusterId == known.Image.ClusterId;
+            return same ? known : await ReadAllFromEtcdAsync(known: null, cancellationToken).ConfigureAwait(false);
         }
 
         var read = new TableRead(
-            MembershipImage.Decode(_layout, response.Header.Revision, Keys(response, 0, 1), known?.Image ?? NewestKnown(), _unreadable.Note),
+            Decode(response, Keys(response, 0, 1), known?.Image ?? NewestKnown()),
             new Heartbeats(_layout, Keys(response, 1, 1), readAt, _unreadable.Note));
         _lastRead = read;
         return read;
     }
+
+    private MembershipImage Decode(TxnResponse response, IEnumerable<KeyValue> keys, MembershipImage? known) =>
+        MembershipImage.Decode(_layout, response.Header.ClusterId, response.Header.Revision, keys, known, _unreadable.Note);
 
     /// <summary>The newer of what the watch shows and what was read last.</summary>
     private MembershipImage? NewestKnown()
@@ -200,7 +208,7 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
             if (_view?.Snapshot is not { } snapshot || (read is not null && read.Revision >= snapshot.Revision))
                 return read;
             if (_fromView is not { } cached || cached.Snapshot != snapshot)
-                _fromView = (snapshot, MembershipImage.Decode(_layout, snapshot.Revision, snapshot.Values.Values, _fromView?.Image ?? read, _unreadable.Note));
+                _fromView = (snapshot, MembershipImage.Decode(_layout, snapshot.ClusterId, snapshot.Revision, snapshot.Values.Values, _fromView?.Image ?? read, _unreadable.Note));
             return _fromView.Value.Image;
         }
     }
@@ -244,7 +252,7 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
     /// </summary>
     private bool WasOurs(TxnResponse failed, ByteString rowKey, long expectedRow, long expectedVersion, int written, string writeId)
     {
-        var image = MembershipImage.Decode(_layout, failed.Header.Revision, Keys(failed, 0, 2), known: null, _unreadable.Note);
+        var image = Decode(failed, Keys(failed, 0, 2), known: null);
         var row = Keys(failed, 1, 1).FirstOrDefault();
         if (image.VersionWriteId == writeId || (row is not null && MembershipCodec.TryDecodeWriteId(row) == writeId))
             return true;

@@ -4,8 +4,9 @@ using Mvccpb;
 namespace Orleans.Etcd;
 
 /// <summary>
-/// The heartbeats of all silos as they were read at one moment. The later write wins between a row's own time and its
-/// heartbeat, as if both were one column.
+/// The heartbeats of all silos as they were read at one moment. Between a row's own time and its heartbeat, a heartbeat
+/// written after the row is what the silo last said. One written before it is not lost either: whoever else writes the row,
+/// to vote or to declare the silo dead, writes back a time that it had read, and that may be older.
 /// </summary>
 internal sealed class Heartbeats
 {
@@ -29,10 +30,18 @@ internal sealed class Heartbeats
     public long ReadAt { get; }
 
     public DateTime IAmAliveTime(MembershipImage.Row row) =>
-        TryGet(row, out var heartbeat) && heartbeat.ModRevision > row.ModRevision ? heartbeat.Time ?? row.Entry.IAmAliveTime : row.Entry.IAmAliveTime;
+        Beat(row) is not { } beat ? row.Entry.IAmAliveTime : beat.ModRevision > row.ModRevision ? beat.Time : LatestTime(row);
+
+    /// <summary>The later of the row's own time and its heartbeat's.</summary>
+    public DateTime LatestTime(MembershipImage.Row row) =>
+        Beat(row) is { } beat && beat.Time > row.Entry.IAmAliveTime ? beat.Time : row.Entry.IAmAliveTime;
 
     /// <summary>The mod_revision of the silo's heartbeat; 0 where it has none.</summary>
     public long ModRevision(MembershipImage.Row row) => TryGet(row, out var heartbeat) ? heartbeat.ModRevision : 0;
+
+    /// <summary>The heartbeat of this life of the row; one from before says nothing of it.</summary>
+    private (long ModRevision, DateTime Time)? Beat(MembershipImage.Row row) =>
+        TryGet(row, out var heartbeat) && heartbeat.ModRevision > row.CreateRevision && heartbeat.Time is { } time ? (heartbeat.ModRevision, time) : null;
 
     private bool TryGet(MembershipImage.Row row, out (long ModRevision, DateTime? Time) heartbeat)
     {

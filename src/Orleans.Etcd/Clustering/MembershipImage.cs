@@ -13,11 +13,15 @@ namespace Orleans.Etcd;
 /// </remarks>
 internal sealed class MembershipImage
 {
+    // Far beyond what a cluster writes, and far from where the next step would overflow: a number over this is damage.
+    private const int LargestVersion = 1_000_000_000;
+
     private readonly Dictionary<ByteString, Row> _byKey;
     private volatile ResolvedTimes? _resolved;
 
-    private MembershipImage(long revision, KeyValue? version, int number, string? writeId, Dictionary<ByteString, Row> rows)
+    private MembershipImage(ulong clusterId, long revision, KeyValue? version, int number, string? writeId, Dictionary<ByteString, Row> rows)
     {
+        ClusterId = clusterId;
         Revision = revision;
         VersionModRevision = version?.ModRevision ?? 0;
         Version = new TableVersion(number, ETag(VersionModRevision));
@@ -25,6 +29,9 @@ internal sealed class MembershipImage
         _byKey = rows;
         Rows = [.. rows.Values.Where(row => !IsDead(row)), .. rows.Values.Where(IsDead)];
     }
+
+    /// <summary>The etcd cluster that it was read from: another's revisions mean something else.</summary>
+    public ulong ClusterId { get; }
 
     /// <summary>The revision that it was read at.</summary>
     public long Revision { get; }
@@ -42,7 +49,7 @@ internal sealed class MembershipImage
     public static string ETag(long modRevision) => modRevision.ToString(CultureInfo.InvariantCulture);
 
     /// <summary>Decodes the keys of <see cref="MembershipLayout.Range"/>, taking over rows that <paramref name="known"/> already has.</summary>
-    public static MembershipImage Decode(MembershipLayout layout, long revision, IEnumerable<KeyValue> keys, MembershipImage? known, Action<ByteString> unreadable)
+    public static MembershipImage Decode(MembershipLayout layout, ulong clusterId, long revision, IEnumerable<KeyValue> keys, MembershipImage? known, Action<ByteString> unreadable)
     {
         KeyValue? version = null;
         var rows = new Dictionary<ByteString, Row>(known?._byKey.Count ?? 16);
@@ -57,12 +64,14 @@ internal sealed class MembershipImage
         }
 
         var value = version is null ? null : MembershipCodec.TryDecodeVersion(version);
+        if (value?.Version > LargestVersion)
+            value = null;
         if (version is not null && value is null)
             unreadable(version.Key);
         // Someone may overwrite it, with garbage or a lower number: etcd's own count of writes goes on where the number
         // stopped, since each write is one step, and so it never falls.
         var number = (int)Math.Max(value?.Version ?? 0, (version?.Version ?? 1) - 1);
-        return new MembershipImage(revision, version, number, value?.WriteId, rows);
+        return new MembershipImage(clusterId, revision, version, number, value?.WriteId, rows);
     }
 
     /// <summary>The table as Orleans wants it, in objects of the caller's own.</summary>
@@ -84,10 +93,10 @@ internal sealed class MembershipImage
 
     private static Row? DecodeRow(MembershipLayout layout, KeyValue kv, Row? known)
     {
-        if (known is not null && known.ModRevision == kv.ModRevision && known.Value.Equals(kv.Value))
+        if (known is not null && known.ModRevision == kv.ModRevision && known.CreateRevision == kv.CreateRevision && known.Value.Equals(kv.Value))
             return known;
         return kv.Key.Span.StartsWith(layout.SilosPrefix.Span) && SiloRowReader.TryRead(kv.Value.Span, kv.Key.Span[layout.SilosPrefix.Length..], known?.Entry) is { } entry
-            ? new Row(kv.Key, kv.Value, kv.ModRevision, ETag(kv.ModRevision), entry)
+            ? new Row(kv.Key, kv.Value, kv.CreateRevision, kv.ModRevision, ETag(kv.ModRevision), entry)
             : null;
     }
 
@@ -95,5 +104,5 @@ internal sealed class MembershipImage
     private sealed record ResolvedTimes(Heartbeats Heartbeats, DateTime[] Times);
 
     /// <summary>One silo's row; with its value, since after a restore one revision may stand for two writes.</summary>
-    internal sealed record Row(ByteString Key, ByteString Value, long ModRevision, string ETag, MembershipEntry Entry);
+    internal sealed record Row(ByteString Key, ByteString Value, long CreateRevision, long ModRevision, string ETag, MembershipEntry Entry);
 }

@@ -7,6 +7,9 @@ namespace Orleans.Etcd;
 /// <summary>The keys of one cluster's membership table, encoded once.</summary>
 internal sealed class MembershipLayout
 {
+    // An IPv6 address with its scope, escaped, a port and a generation.
+    private const int LongestSilo = 100;
+
     private readonly string _alive;
     private readonly string _silos;
 
@@ -29,6 +32,9 @@ internal sealed class MembershipLayout
     public ByteString SilosPrefix { get; }
 
     public ByteString AlivePrefix { get; }
+
+    /// <summary>No key of a silo has more bytes than this.</summary>
+    public int LongestKey => SilosPrefix.Length + LongestSilo;
 
     public RangeRequest Range => new() { Key = ByteString.CopyFromUtf8(Prefix), RangeEnd = EtcdKeys.RangeEnd(Prefix) };
 

@@ -17,6 +17,9 @@ namespace Orleans.Etcd;
 /// </summary>
 internal sealed class EtcdClusteringProviderBuilder : IProviderBuilder<ISiloBuilder>, IProviderBuilder<IClientBuilder>
 {
+    private static readonly HashSet<string> OfAConnection =
+        new(typeof(EtcdOptions).GetProperties().Select(property => property.Name).Concat(["ConnectionName", "ConnectionString"]), StringComparer.OrdinalIgnoreCase);
+
     public void Configure(ISiloBuilder builder, string? name, IConfigurationSection configurationSection)
     {
         if (ServiceKey(configurationSection) is { } key)
@@ -33,8 +36,16 @@ internal sealed class EtcdClusteringProviderBuilder : IProviderBuilder<ISiloBuil
             builder.UseEtcdClustering(options => Bind(options, configurationSection));
     }
 
-    private static string? ServiceKey(IConfigurationSection section) =>
-        section["ServiceKey"] is { Length: > 0 } key ? key : null;
+    private static string? ServiceKey(IConfigurationSection section)
+    {
+        if (section["ServiceKey"] is not { Length: > 0 } key)
+            return null;
+        // A registered connection has options of its own; that these go unheard would be noticed late.
+        var unheard = section.GetChildren().Select(child => child.Key).Where(OfAConnection.Contains).ToArray();
+        return unheard.Length == 0
+            ? key
+            : throw new OrleansConfigurationException($"{section.Path}:ServiceKey names the connection '{key}', which has options of its own: set {string.Join(", ", unheard)} there, or remove ServiceKey.");
+    }
 
     private static void Bind(OptionsBuilder<EtcdOptions> options, IConfigurationSection section)
     {

@@ -8,7 +8,8 @@ namespace Orleans.Hosting;
 public static class EtcdHealthCheckExtensions
 {
     /// <summary>
-    /// Adds a check that is healthy when etcd answers a linearizable read within the request timeout.
+    /// Adds a check that is healthy when etcd answers a linearizable read within the request timeout. A connection that
+    /// cannot be made, for want of usable options or of a registration under the key, is a failure like any other.
     /// </summary>
     /// <param name="builder">The health checks.</param>
     /// <param name="name">The check's name; default <c>etcd</c>.</param>
@@ -26,6 +27,6 @@ public static class EtcdHealthCheckExtensions
         TimeSpan? timeout = null)
     {
         ArgumentNullException.ThrowIfNull(builder);
-        return builder.Add(new HealthCheckRegistration(name, services => new EtcdHealthCheck(services.GetEtcdConnection(serviceKey)), failureStatus, tags, timeout));
+        return builder.Add(new HealthCheckRegistration(name, services => new EtcdHealthCheck(services, serviceKey), failureStatus, tags, timeout));
     }
 }

@@ -15,7 +15,7 @@ internal sealed class LiveView : IAsyncDisposable
 
     public LiveView(EtcdConnection etcd, string prefix)
     {
-        _watch = new RangeWatch(etcd, prefix);
+        _watch = new RangeWatch(etcd, prefix, Pulse);
         _loop = Detached.Run(RunAsync);
     }
 
@@ -27,22 +27,18 @@ internal sealed class LiveView : IAsyncDisposable
 
     /// <summary>Waits until the view shows what is asked for.</summary>
     /// <exception cref="ObjectDisposedException">The view or its connection is disposed.</exception>
-    public async Task<RangeSnapshot> WaitAsync(Func<RangeSnapshot, bool> condition, CancellationToken cancellationToken)
-    {
-        while (true)
-        {
-            Task changed;
-            lock (_lock)
-            {
-                if (_snapshot is { } snapshot && condition(snapshot))
-                    return snapshot;
-                ObjectDisposedException.ThrowIf(_ended, this);
-                changed = _changed.Task;
-            }
+    public Task<RangeSnapshot> WaitAsync(Func<RangeSnapshot, bool> condition, CancellationToken cancellationToken) =>
+        LookAsync(() => _snapshot is { } snapshot && condition(snapshot) ? snapshot : null, cancellationToken);
 
-            await changed.WaitAsync(cancellationToken).ConfigureAwait(false);
-        }
-    }
+    /// <summary>Waits until the range has been read for the first time.</summary>
+    /// <exception cref="EtcdException">etcd refuses it, which waiting does not change.</exception>
+    /// <exception cref="ObjectDisposedException">The view or its connection is disposed.</exception>
+    public Task<RangeSnapshot> FirstAsync(CancellationToken cancellationToken) =>
+        LookAsync(
+            () => _snapshot ?? (LastError is EtcdException { IsTransient: false } refused
+                ? throw new EtcdException(refused.Code, refused.Operation, refused.Message, outcomeUnknown: false, refused)
+                : null),
+            cancellationToken);
 
     /// <summary>Asks the view to end; <see cref="DisposeAsync"/> also waits for that.</summary>
     public void Stop() => _watch.Stop();
@@ -51,6 +47,23 @@ internal sealed class LiveView : IAsyncDisposable
     {
         await _watch.DisposeAsync().ConfigureAwait(false);
         await _loop.ConfigureAwait(false);
+    }
+
+    private async Task<RangeSnapshot> LookAsync(Func<RangeSnapshot?> look, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            Task changed;
+            lock (_lock)
+            {
+                if (look() is { } found)
+                    return found;
+                ObjectDisposedException.ThrowIf(_ended, this);
+                changed = _changed.Task;
+            }
+
+            await changed.WaitAsync(cancellationToken).ConfigureAwait(false);
+        }
     }
 
     private async Task RunAsync()
@@ -74,9 +87,15 @@ internal sealed class LiveView : IAsyncDisposable
 
     private void Publish(RangeSnapshot snapshot)
     {
+        _snapshot = snapshot;
+        Pulse();
+    }
+
+    /// <summary>Lets all who wait look again.</summary>
+    private void Pulse()
+    {
         lock (_lock)
         {
-            _snapshot = snapshot;
             _changed.TrySetResult();
             _changed = NewChanged();
         }

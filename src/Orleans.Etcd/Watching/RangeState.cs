@@ -91,5 +91,5 @@ internal sealed class RangeState
     private static bool SameWrite(KeyValue a, KeyValue b) =>
         a.ModRevision == b.ModRevision && a.CreateRevision == b.CreateRevision && a.Lease == b.Lease && a.Value.Equals(b.Value);
 
-    private RangeSnapshot Snapshot() => new(Revision, _epoch, _values);
+    private RangeSnapshot Snapshot() => new(Revision, _epoch, ClusterId, _values);
 }

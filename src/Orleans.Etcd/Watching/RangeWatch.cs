@@ -33,6 +33,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly Channel<RevisionBatch> _output = Channel.CreateBounded<RevisionBatch>(new BoundedChannelOptions(BufferedBatches) { SingleReader = true, SingleWriter = true });
     private readonly RangeState _state = new();
+    private readonly Action? _onError;
     private readonly Task _loop;
     private EtcdEndpoint? _avoided;
     private bool _stale = true;
@@ -41,8 +42,12 @@ internal sealed partial class RangeWatch : IAsyncDisposable
     private int _failures;
 
     /// <summary>Starts watching all keys that begin with <paramref name="prefix"/>, which ends in a slash.</summary>
-    public RangeWatch(EtcdConnection etcd, string prefix)
+    /// <param name="etcd">The connection.</param>
+    /// <param name="prefix">What the keys begin with.</param>
+    /// <param name="onError">Called whenever <see cref="LastError"/> was set, on the watch's own loop; must be quick.</param>
+    public RangeWatch(EtcdConnection etcd, string prefix, Action? onError = null)
     {
+        _onError = onError;
         _etcd = etcd;
         _prefix = prefix;
         _key = ByteString.CopyFromUtf8(prefix);
@@ -128,6 +133,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
         else
             Log.StillReopening(_logger, _prefix, endpoint?.Address, reason);
         LastError = exception;
+        _onError?.Invoke();
     }
 
     private async Task PauseAsync()

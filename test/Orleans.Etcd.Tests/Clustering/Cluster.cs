@@ -13,11 +13,14 @@ internal sealed class Cluster : IAsyncDisposable
 {
     private readonly List<IAsyncDisposable> _owned = [];
 
-    private Cluster(string serviceId, string clusterId)
+    private Cluster(string serviceId, string clusterId, string keyPrefix)
     {
         Options = new ClusterOptions { ServiceId = serviceId, ClusterId = clusterId };
-        Layout = new MembershipLayout(EtcdOptions.DefaultKeyPrefix, Options);
+        KeyPrefix = keyPrefix;
+        Layout = new MembershipLayout(keyPrefix, Options);
     }
+
+    public string KeyPrefix { get; }
 
     public ClusterOptions Options { get; }
 
@@ -29,9 +32,9 @@ internal sealed class Cluster : IAsyncDisposable
 
     public EtcdMembershipTable Second { get; private set; } = null!;
 
-    public static async Task<Cluster> CreateAsync(SharedEtcd etcd, string? clusterId = null, string serviceId = "service", bool initialise = true, ILogger<EtcdMembershipTable>? logger = null, TimeSpan? heartbeatAge = null)
+    public static async Task<Cluster> CreateAsync(SharedEtcd etcd, string? clusterId = null, string serviceId = "service", bool initialise = true, ILogger<EtcdMembershipTable>? logger = null, TimeSpan? heartbeatAge = null, string keyPrefix = EtcdOptions.DefaultKeyPrefix)
     {
-        var cluster = new Cluster(serviceId, clusterId ?? $"cluster-{Guid.NewGuid():N}");
+        var cluster = new Cluster(serviceId, clusterId ?? $"cluster-{Guid.NewGuid():N}", keyPrefix);
         cluster.Etcd = cluster.Connect(etcd);
         cluster.First = cluster.Table(cluster.Etcd, logger, heartbeatAge);
         cluster.Second = cluster.Table(cluster.Connect(etcd), logger, heartbeatAge);
@@ -46,7 +49,13 @@ internal sealed class Cluster : IAsyncDisposable
 
     public EtcdConnection Connect(SharedEtcd etcd, Uri? through = null, TimeSpan? timeout = null)
     {
-        var connection = etcd.Server.Connect(options => options.RequestTimeout = timeout ?? options.RequestTimeout, through);
+        var connection = etcd.Server.Connect(
+            options =>
+            {
+                options.RequestTimeout = timeout ?? options.RequestTimeout;
+                options.KeyPrefix = KeyPrefix;
+            },
+            through);
         _owned.Insert(0, connection);
         return connection;
     }
@@ -67,7 +76,7 @@ internal sealed class Cluster : IAsyncDisposable
     /// <summary>Every key of this cluster as it is in etcd.</summary>
     public async Task<IReadOnlyList<KeyValue>> RawAsync()
     {
-        var root = EtcdKeys.Cluster(EtcdOptions.DefaultKeyPrefix, Options.ServiceId, Options.ClusterId);
+        var root = EtcdKeys.Cluster(KeyPrefix, Options.ServiceId, Options.ClusterId);
         var response = await Etcd.RangeAsync(new RangeRequest { Key = ByteString.CopyFromUtf8(root), RangeEnd = EtcdKeys.RangeEnd(root) });
         return response.Kvs;
     }

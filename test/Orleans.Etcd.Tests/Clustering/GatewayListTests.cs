@@ -30,12 +30,16 @@ public abstract class GatewayListTests(SharedEtcd etcd)
     {
         await using var cluster = await Cluster.CreateAsync(etcd);
         await using var gateways = Gateways(cluster.Etcd, cluster.Options);
-        await SeesAsync(gateways, "");
-        await cluster.First.InsertAsync(Silos.Entry(1), Silos.Entry(5));
-        await SeesAsync(gateways, "gwy.tcp://127.0.0.1:30001/1 gwy.tcp://127.0.0.1:30005/1", Push);
+        await cluster.First.InsertAsync(Silos.Entry(1));
+        await SeesAsync(gateways, "gwy.tcp://127.0.0.1:30001/1");
+        // The second time it can only be the watch that says so, and not the first read.
+        await cluster.First.InsertAsync(Silos.Entry(2));
+        await SeesAsync(gateways, "gwy.tcp://127.0.0.1:30001/1 gwy.tcp://127.0.0.1:30002/1");
+        await cluster.First.InsertAsync(Silos.Entry(5));
+        await SeesAsync(gateways, "gwy.tcp://127.0.0.1:30001/1 gwy.tcp://127.0.0.1:30002/1 gwy.tcp://127.0.0.1:30005/1", Push);
         var read = await cluster.Second.ReadRowAsync(Silos.Address(5));
         Assert.True(await cluster.Second.UpdateRowAsync(Silos.Entry(5, SiloStatus.Dead), read.Members[0].Item2, read.Version.Next()));
-        await SeesAsync(gateways, "gwy.tcp://127.0.0.1:30001/1", Push);
+        await SeesAsync(gateways, "gwy.tcp://127.0.0.1:30001/1 gwy.tcp://127.0.0.1:30002/1", Push);
         await cluster.Second.DeleteMembershipTableEntriesAsync(cluster.Options.ClusterId);
         await SeesAsync(gateways, "", Push);
     }
@@ -124,12 +128,28 @@ public abstract class GatewayListTests(SharedEtcd etcd)
         await using var connection = server.Connect(options =>
         {
             options.Password = "not-the-right-one";
-            options.RequestTimeout = TimeSpan.FromSeconds(1);
+            options.RequestTimeout = TimeSpan.FromMinutes(1);
         });
         await using var gateways = Gateways(connection, new ClusterOptions { ServiceId = "s", ClusterId = "c" });
-        var refused = await Assert.ThrowsAsync<EtcdException>(() => gateways.GetGatewaysAsync());
+        // As soon as etcd has said so, and not when the time is over.
+        var refused = await Assert.ThrowsAsync<EtcdException>(() => gateways.GetGatewaysAsync()).WaitAsync(TimeSpan.FromSeconds(20));
         Assert.Equal(EtcdErrorCode.AuthenticationFailed, refused.Code);
         Assert.DoesNotContain("not-the-right-one", refused.ToString(), StringComparison.Ordinal);
+    }
+
+    [Fact]
+    public async Task GetGateways_GivenUpManyTimes_LeavesNobodyWaiting()
+    {
+        await using var proxy = TcpProxy.Start(etcd.Server.Endpoint);
+        proxy.Stall();
+        await using var connection = etcd.Server.Connect(options => options.RequestTimeout = TimeSpan.FromMilliseconds(100), proxy.Endpoint);
+        await using var gateways = Gateways(connection, new ClusterOptions { ServiceId = "s", ClusterId = "c" });
+        using var cancelled = new CancellationTokenSource(TimeSpan.FromMilliseconds(50));
+        await Assert.ThrowsAnyAsync<OperationCanceledException>(() => gateways.GetGatewaysAsync(cancelled.Token));
+        for (var i = 0; i < 5; i++)
+            await Assert.ThrowsAsync<SiloUnavailableException>(() => gateways.GetGatewaysAsync());
+        proxy.Pass();
+        await SeesAsync(gateways, "");
     }
 
     private static EtcdGatewayListProvider Gateways(EtcdConnection connection, ClusterOptions options, ILogger<EtcdGatewayListProvider>? logger = null) => new(

@@ -19,19 +19,23 @@ public abstract class TableCleanupTests(SharedEtcd etcd)
             Dead(2, start: at, alive: before),
             Dead(3, start: before, alive: at),
             Dead(4, start: before, alive: before, vote: at),
-            Dead(5, start: before, alive: before, vote: before),
+            Dead(5, start: before, alive: before),
             Dead(6, start: before, alive: before),
             Dead(7, start: before, alive: before),
         };
         rows[6].Status = SiloStatus.Active;
         await cluster.First.InsertAsync(rows);
-        // The heartbeat has a key of its own, and counts all the same.
+        // The heartbeat has a key of its own, and counts all the same; also where the row was written after it.
         await cluster.First.UpdateIAmAliveAsync(Silos.Entry(6, alive: at));
+        await cluster.First.UpdateIAmAliveAsync(Silos.Entry(5, alive: at));
+        var killed = await cluster.First.ReadRowAsync(Silos.Address(5));
+        Assert.True(await cluster.First.UpdateRowAsync(Dead(5, start: before, alive: before), killed.Members[0].Item2, killed.Version.Next()));
+        await cluster.First.InsertAsync(Dead(8, start: before, alive: before, vote: before));
 
         await cluster.Second.CleanupDefunctSiloEntriesAsync(Cutoff);
 
         var left = (await cluster.First.ReadAllAsync()).Members.Select(member => member.Item1.SiloName).Order();
-        Assert.Equal(["silo-2", "silo-3", "silo-4", "silo-6", "silo-7"], left);
+        Assert.Equal(["silo-2", "silo-3", "silo-4", "silo-5", "silo-6", "silo-7"], left);
     }
 
     [Fact]
@@ -82,6 +86,16 @@ public abstract class TableCleanupTests(SharedEtcd etcd)
         Assert.Equal("silo-1000", Assert.Single(after.Members).Item1.SiloName);
         // 300 rows in steps of at most 60 are 5 steps; a step that lost the race left no version behind.
         Assert.Equal(before + steps + 5, after.Version.Version);
+    }
+
+    [Fact]
+    public async Task LongestIds_FitInItsTransactions()
+    {
+        var longest = new string('漢', EtcdKeys.MaxSegmentLength);
+        await using var cluster = await Cluster.CreateAsync(etcd, clusterId: longest, serviceId: longest, keyPrefix: new string('漢', 512));
+        await InsertManyAsync(cluster, 61);
+        await cluster.First.CleanupDefunctSiloEntriesAsync(Cutoff);
+        Assert.Empty((await cluster.Second.ReadAllAsync()).Members);
     }
 
     [Fact]

@@ -130,6 +130,16 @@ public abstract class TableDamageTests(SharedEtcd etcd)
         Assert.Equal(2, counter.Total);
     }
 
+    [Fact]
+    public async Task VersionDeleted_RowsThatCameSinceAreSeen()
+    {
+        await using var cluster = await Cluster.CreateAsync(etcd, initialise: false);
+        Assert.Empty((await cluster.First.ReadAllAsync()).Members);
+        await cluster.Second.InsertAsync(Silos.Entry(1));
+        await cluster.Etcd.DeleteAsync(cluster.Layout.VersionKey.ToStringUtf8());
+        Assert.Single((await cluster.First.ReadAllAsync()).Members);
+    }
+
     [Theory]
     [InlineData("garbage")]
     [InlineData("")]
@@ -137,6 +147,7 @@ public abstract class TableDamageTests(SharedEtcd etcd)
     [InlineData("""{"Version":1}""")]
     [InlineData("""{"Version":-5}""")]
     [InlineData("""{"Version":99999999999}""")]
+    [InlineData("""{"Version":2147483647}""")]
     public async Task DamagedVersion_DoesNotStopTheTable_AndNeverFalls(string value)
     {
         await using var cluster = await Cluster.CreateAsync(etcd);

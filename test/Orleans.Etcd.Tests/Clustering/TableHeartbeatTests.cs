@@ -73,6 +73,24 @@ public abstract class TableHeartbeatTests(SharedEtcd etcd)
         Assert.Equal(later.IAmAliveTime, (await cluster.Second.ReadRowAsync(Silos.Address(1))).Members[0].Item1.IAmAliveTime);
     }
 
+    /// <summary>Who votes against a silo writes its row back, with the time that it had read, and a heartbeat may have come since.</summary>
+    [Fact]
+    public async Task Heartbeat_FollowedByAWriteOfAnotherThatHadNotSeenIt_IsNotLost()
+    {
+        await using var cluster = await Cluster.CreateAsync(etcd);
+        await cluster.First.InsertAsync(Silos.Entry(1));
+        var read = (await cluster.Second.ReadAllAsync()).Members[0];
+        await cluster.First.UpdateIAmAliveAsync(Silos.Entry(1, alive: Silos.Epoch.AddMinutes(1)));
+        read.Item1.SuspectTimes = [Tuple.Create(Silos.Address(2), Silos.Epoch)];
+        Assert.True(await cluster.Second.UpdateRowAsync(read.Item1, read.Item2, (await cluster.Second.ReadAllAsync()).Version.Next()));
+        var fresh = cluster.Table(cluster.Etcd);
+        foreach (var entry in new[] { (await fresh.ReadAllAsync()).Members[0].Item1, (await fresh.ReadRowAsync(Silos.Address(1))).Members[0].Item1 })
+        {
+            Assert.Equal(Silos.Epoch.AddMinutes(1), entry.IAmAliveTime);
+            Assert.Single(entry.SuspectTimes!);
+        }
+    }
+
     [Fact]
     public async Task ReadAll_ShowsAHeartbeat_NoLaterThanOnePublishPeriod()
     {

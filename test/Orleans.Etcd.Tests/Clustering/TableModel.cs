@@ -22,7 +22,7 @@ public enum TableAction
 /// <summary>The table as its contract describes it: what a sequential history must look like.</summary>
 internal sealed class TableModel
 {
-    private readonly SortedDictionary<int, (SiloStatus Status, DateTime Alive)> _rows = [];
+    private readonly SortedDictionary<int, Row> _rows = [];
 
     public int Version { get; private set; }
 
@@ -30,7 +30,7 @@ internal sealed class TableModel
 
     public bool Insert(int silo, SiloStatus status, DateTime alive, bool tokensGood)
     {
-        if (!tokensGood || !_rows.TryAdd(silo, (status, alive)))
+        if (!tokensGood || !_rows.TryAdd(silo, new Row(status, alive, Beat: null, BeatIsLast: false)))
             return false;
         Version++;
         return true;
@@ -38,9 +38,9 @@ internal sealed class TableModel
 
     public bool Update(int silo, SiloStatus status, DateTime alive, bool tokensGood)
     {
-        if (!tokensGood || !_rows.ContainsKey(silo))
+        if (!tokensGood || !_rows.TryGetValue(silo, out var row))
             return false;
-        _rows[silo] = (status, alive);
+        _rows[silo] = new Row(status, alive, row.Beat, BeatIsLast: false);
         Version++;
         return true;
     }
@@ -48,12 +48,12 @@ internal sealed class TableModel
     public void Heartbeat(int silo, DateTime alive)
     {
         if (_rows.TryGetValue(silo, out var row))
-            _rows[silo] = (row.Status, alive);
+            _rows[silo] = row with { Beat = alive, BeatIsLast = true };
     }
 
     public void Cleanup(DateTime cutoff)
     {
-        var defunct = _rows.Where(row => row.Value.Status == SiloStatus.Dead && row.Value.Alive < cutoff && Silos.Epoch < cutoff).Select(row => row.Key).ToList();
+        var defunct = _rows.Where(row => row.Value.Status == SiloStatus.Dead && row.Value.Latest < cutoff && Silos.Epoch < cutoff).Select(row => row.Key).ToList();
         defunct.ForEach(silo => _rows.Remove(silo));
         if (defunct.Count > 0)
             Version++;
@@ -65,11 +65,20 @@ internal sealed class TableModel
         Version = 0;
     }
 
-    public string Describe(int? only = null) => Text(Version, _rows.Where(row => only is null || row.Key == only).Select(row => (row.Key, row.Value.Status, row.Value.Alive)), withAlive: only is not null);
+    public string Describe(bool withAlive, int? only = null) =>
+        Text(Version, _rows.Where(row => only is null || row.Key == only).Select(row => (row.Key, row.Value.Status, row.Value.Alive)), withAlive);
 
     public static string Describe(MembershipTableData data, bool withAlive) =>
         Text(data.Version.Version, data.Members.Select(member => (member.Item1.SiloAddress.Endpoint.Port - 10_000, member.Item1.Status, member.Item1.IAmAliveTime)).OrderBy(row => row.Item1), withAlive);
 
     private static string Text(int version, IEnumerable<(int Silo, SiloStatus Status, DateTime Alive)> rows, bool withAlive) =>
         $"v{version} " + string.Join(" ", rows.Select(row => withAlive ? $"{row.Silo}={row.Status}@{row.Alive:O}" : $"{row.Silo}={row.Status}"));
+
+    /// <summary>Whoever else writes the row writes back a time that it has read: it never hides a later heartbeat.</summary>
+    private sealed record Row(SiloStatus Status, DateTime Written, DateTime? Beat, bool BeatIsLast)
+    {
+        public DateTime Latest => Beat > Written ? Beat.Value : Written;
+
+        public DateTime Alive => BeatIsLast ? Beat!.Value : Latest;
+    }
 }

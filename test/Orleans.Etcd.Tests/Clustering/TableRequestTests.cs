@@ -2,6 +2,7 @@ using System.Globalization;
 using System.Text.RegularExpressions;
 using Microsoft.Extensions.Logging.Abstractions;
 using Orleans.Configuration;
+using Orleans.Etcd.Tests.Testing;
 using Xunit;
 
 namespace Orleans.Etcd.Tests.Clustering;
@@ -52,6 +53,7 @@ public abstract partial class TableRequestTests(SharedEtcd etcd)
             cluster.Etcd, Microsoft.Extensions.Options.Options.Create(cluster.Options), Microsoft.Extensions.Options.Options.Create(new GatewayOptions()), NullLogger<EtcdGatewayListProvider>.Instance);
         await gateways.InitializeGatewayListProviderAsync();
         Assert.Equal(5, (await gateways.GetGatewaysAsync()).Count);
+        await WatchesAsync(3);
         Assert.Equal("", await CountAsync(async () =>
         {
             for (var i = 0; i < 100; i++)
@@ -63,8 +65,14 @@ public abstract partial class TableRequestTests(SharedEtcd etcd)
     {
         var cluster = await Cluster.CreateAsync(etcd);
         await cluster.First.InsertAsync([.. Enumerable.Range(1, 5).Select(i => Silos.Entry(i))]);
+        // Each table's watch has read what there is: none does so while something is counted.
+        await WatchesAsync(2);
         return cluster;
     }
+
+    /// <summary>Waits until so many watches are open on the server.</summary>
+    private Task WatchesAsync(int count) =>
+        Eventually.IsTrueAsync(async () => await Metrics.ReadAsync(etcd.Server, "etcd_debugging_mvcc_watcher_total", "") == count, $"{count} watches are open");
 
     private async Task<string> CountAsync(Func<Task> operation)
     {

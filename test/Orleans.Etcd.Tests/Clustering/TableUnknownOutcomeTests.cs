@@ -6,7 +6,11 @@ namespace Orleans.Etcd.Tests.Clustering;
 /// <summary>A write that etcd applied and whose answer never came: the caller still learns the truth.</summary>
 public abstract class TableUnknownOutcomeTests(SharedEtcd etcd)
 {
-    private static readonly TimeSpan Timeout = TimeSpan.FromMilliseconds(700);
+    // No attempt ends by the clock: the connection is broken, once etcd has done what it was asked.
+    private static readonly TimeSpan Never = TimeSpan.FromSeconds(30);
+
+    // Where nobody is there any more, it is asked again for so long.
+    private static readonly TimeSpan Soon = TimeSpan.FromSeconds(2);
 
     [Fact]
     public async Task Insert_Applied_AnswersTrueAndIsOneStep()
@@ -106,7 +110,7 @@ public abstract class TableUnknownOutcomeTests(SharedEtcd etcd)
     [Fact]
     public async Task Insert_AppliedAndThenRefused_SaysThatItDoesNotKnow()
     {
-        await using var scene = await StartAsync();
+        await using var scene = await Scene.StartAsync(etcd, Soon, []);
         var inserting = await scene.InsertUnheardAsync(SiloStatus.Joining);
         // Asking again certainly fails, and what it would have found out stays unknown.
         scene.Proxy.Refuse();
@@ -130,7 +134,7 @@ public abstract class TableUnknownOutcomeTests(SharedEtcd etcd)
     [Fact]
     public async Task Outage_Throws_AndNeverAnswersFalse()
     {
-        await using var scene = await StartAsync();
+        await using var scene = await Scene.StartAsync(etcd, Soon, []);
         scene.Proxy.Refuse();
         await Assert.ThrowsAsync<EtcdException>(() => scene.CutOff.InsertRowAsync(Silos.Entry(1), scene.Before.Version.Next()));
         await Assert.ThrowsAsync<EtcdException>(() => scene.CutOff.UpdateIAmAliveAsync(Silos.Entry(1)));
@@ -168,19 +172,19 @@ public abstract class TableUnknownOutcomeTests(SharedEtcd etcd)
         }
     }
 
-    private Task<Scene> StartAsync(params MembershipEntry[] rows) => Scene.StartAsync(etcd, rows);
+    private Task<Scene> StartAsync(params MembershipEntry[] rows) => Scene.StartAsync(etcd, Never, rows);
 
     /// <summary>A table behind a proxy that loses answers, what it has read, and one of another silo that hears everything.</summary>
     private sealed record Scene(Cluster Cluster, TcpProxy Proxy, EtcdMembershipTable CutOff, MembershipTableData Before) : IAsyncDisposable
     {
         public EtcdMembershipTable Others => Cluster.First;
 
-        public static async Task<Scene> StartAsync(SharedEtcd etcd, MembershipEntry[] rows)
+        public static async Task<Scene> StartAsync(SharedEtcd etcd, TimeSpan timeout, MembershipEntry[] rows)
         {
             var cluster = await Cluster.CreateAsync(etcd);
             await cluster.First.InsertAsync(rows);
             var proxy = TcpProxy.Start(etcd.Server.Endpoint);
-            var cutOff = cluster.Table(cluster.Connect(etcd, proxy.Endpoint, Timeout));
+            var cutOff = cluster.Table(cluster.Connect(etcd, proxy.Endpoint, timeout));
             return new Scene(cluster, proxy, cutOff, await cutOff.ReadAllAsync());
         }
 

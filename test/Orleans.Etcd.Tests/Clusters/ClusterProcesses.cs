@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
@@ -15,17 +16,20 @@ internal sealed class ClusterProcesses(IReadOnlyList<Uri> endpoints) : IAsyncDis
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
 
     private readonly string _clusterId = $"cluster-{Guid.NewGuid():N}";
-    private readonly List<SiloProcess> _silos = [];
+    private readonly ConcurrentQueue<SiloProcess> _silos = [];
     private IHost? _client;
 
     public IClusterClient Client => _client!.Services.GetRequiredService<IClusterClient>();
 
-    public async Task<SiloProcess> StartSiloAsync(string name, (int Silo, int Gateway)? ports = null)
+    /// <param name="name">Its name.</param>
+    /// <param name="ports">Where it listens; default anywhere.</param>
+    /// <param name="defaultProbes">Whether it probes others as Orleans does by default, rather than to have the dead noticed soon.</param>
+    public async Task<SiloProcess> StartSiloAsync(string name, (int Silo, int Gateway)? ports = null, bool defaultProbes = false)
     {
         var (siloPort, gatewayPort) = ports ?? (LoopbackPort.Take(), LoopbackPort.Take());
-        var settings = new Dictionary<string, string> { ["Endpoints"] = string.Join(',', endpoints), ["ClusterId"] = _clusterId };
+        var settings = new Dictionary<string, string> { ["Endpoints"] = string.Join(',', endpoints), ["ClusterId"] = _clusterId, ["DefaultProbes"] = $"{defaultProbes}" };
         var silo = await SiloProcess.StartAsync(name, settings, siloPort, gatewayPort);
-        _silos.Add(silo);
+        _silos.Enqueue(silo);
         return silo;
     }
 

@@ -7,12 +7,14 @@ namespace Orleans.Etcd.Tests.Clusters;
 /// <summary>etcd fails under a running cluster: no silo dies of it, no call fails, and a silo can join afterwards.</summary>
 public sealed class EtcdFaultTests
 {
+    private static readonly string Binary = EtcdBinary.Find("3.5");
+
     [Theory]
     [InlineData(true)]
     [InlineData(false)]
     public async Task Etcd_Restarted_CallsGoOn(bool gracefully)
     {
-        await using var etcd = await EtcdServer.StartAsync();
+        await using var etcd = await EtcdServer.StartAsync(new() { BinaryPath = Binary });
         await using var cluster = await HostedCluster.StartAsync(etcd);
         await SurvivesAsync(cluster, async () =>
         {
@@ -24,7 +26,7 @@ public sealed class EtcdFaultTests
     [Fact]
     public async Task Etcd_DownForTwentySeconds_CallsGoOn()
     {
-        await using var etcd = await EtcdServer.StartAsync();
+        await using var etcd = await EtcdServer.StartAsync(new() { BinaryPath = Binary });
         await using var cluster = await HostedCluster.StartAsync(etcd);
         await SurvivesAsync(cluster, async () =>
         {
@@ -37,7 +39,7 @@ public sealed class EtcdFaultTests
     [Fact]
     public async Task Member_Killed_CallsGoOnAndASiloJoinsMeanwhile()
     {
-        await using var etcd = await EtcdCluster.StartAsync();
+        await using var etcd = await EtcdCluster.StartAsync(new() { BinaryPath = Binary });
         await using var cluster = await HostedCluster.StartAsync(Options(etcd));
         await SurvivesAsync(cluster, async () =>
         {
@@ -49,7 +51,7 @@ public sealed class EtcdFaultTests
     [Fact]
     public async Task Member_Frozen_CallsGoOnAndASiloJoinsMeanwhile()
     {
-        await using var etcd = await EtcdCluster.StartAsync();
+        await using var etcd = await EtcdCluster.StartAsync(new() { BinaryPath = Binary });
         await using var cluster = await HostedCluster.StartAsync(Options(etcd));
         await SurvivesAsync(cluster, async () =>
         {
@@ -63,7 +65,7 @@ public sealed class EtcdFaultTests
     [Fact]
     public async Task Quorum_LostForTenSeconds_CallsGoOn()
     {
-        await using var etcd = await EtcdCluster.StartAsync();
+        await using var etcd = await EtcdCluster.StartAsync(new() { BinaryPath = Binary });
         await using var cluster = await HostedCluster.StartAsync(Options(etcd));
         await SurvivesAsync(cluster, async () =>
         {

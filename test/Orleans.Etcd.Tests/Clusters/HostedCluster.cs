@@ -24,7 +24,12 @@ internal sealed class HostedCluster : IAsyncDisposable
     public IReadOnlyList<SiloHandle> Silos => [.. Cluster.GetActiveSilos()];
 
     /// <summary>Starts silos and a client and waits until every silo sees all as Active.</summary>
-    public static async Task<HostedCluster> StartAsync(EtcdOptions etcd, short silos = 3, string? serviceId = null, string? clusterId = null)
+    /// <param name="etcd">Where etcd is.</param>
+    /// <param name="silos">How many.</param>
+    /// <param name="serviceId">Default one of its own.</param>
+    /// <param name="clusterId">Default one for all.</param>
+    /// <param name="quickProbes">Whether the dead are noticed sooner than by Orleans' defaults; only where silos are to die.</param>
+    public static async Task<HostedCluster> StartAsync(EtcdOptions etcd, short silos = 3, string? serviceId = null, string? clusterId = null, bool quickProbes = false)
     {
         var builder = new TestClusterBuilder(silos);
         builder.Options.UseTestClusterMembership = false;
@@ -34,14 +39,15 @@ internal sealed class HostedCluster : IAsyncDisposable
         builder.Options.ClusterId = clusterId ?? "hosted";
         foreach (var (name, value) in Settings(etcd))
             builder.Properties[$"Orleans:Clustering:{name}"] = value;
-        builder.AddSiloBuilderConfigurator<Quick>();
+        if (quickProbes)
+            builder.AddSiloBuilderConfigurator<Quick>();
         builder.AddClientBuilderConfigurator<Quick>();
         var cluster = new HostedCluster(builder.Build());
         await cluster.Cluster.DeployAsync();
         return cluster;
     }
 
-    public static Task<HostedCluster> StartAsync(EtcdServer etcd, short silos = 3) => StartAsync(etcd.Options(), silos);
+    public static Task<HostedCluster> StartAsync(EtcdServer etcd, short silos = 3, bool quickProbes = false) => StartAsync(etcd.Options(), silos, quickProbes: quickProbes);
 
     /// <summary>The silos that the cluster itself takes for Active.</summary>
     public async Task<SiloAddress[]> ActiveAsync() => [.. (await Client.GetGrain<IManagementGrain>(0).GetHosts(onlyActive: true)).Keys];

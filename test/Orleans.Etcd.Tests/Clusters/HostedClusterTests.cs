@@ -9,7 +9,7 @@ public sealed class HostedClusterTests(SharedEtcd35 etcd) : IClassFixture<Shared
     [Fact]
     public async Task Silos_LeaveDieJoinAndRestart_AndTheClientFollows()
     {
-        await using var cluster = await HostedCluster.StartAsync(etcd.Server);
+        await using var cluster = await HostedCluster.StartAsync(etcd.Server, quickProbes: true);
         var silos = cluster.Silos.ToList();
         await cluster.ConsistsOfAsync([.. silos.Select(silo => silo.SiloAddress)]);
 

@@ -39,16 +39,19 @@ public sealed class ProcessTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd35
     public async Task RestartOnTheSamePort_BeforeItIsMissed_SupersedesTheOldRow()
     {
         await using var cluster = new ClusterProcesses([etcd.Server.Endpoint]);
-        var one = await cluster.StartSiloAsync("one");
-        var two = await cluster.StartSiloAsync("two");
+        var one = await cluster.StartSiloAsync("one", defaultProbes: true);
+        var two = await cluster.StartSiloAsync("two", defaultProbes: true);
         await cluster.StartClientAsync();
         await cluster.SeesAsync(one, SiloStatus.Active);
         var old = await cluster.SeesAsync(two, SiloStatus.Active);
         await two.KillAsync();
-        var again = await cluster.StartSiloAsync("two", (two.Endpoint.Port, two.GatewayPort));
+        var again = await cluster.StartSiloAsync("two", (two.Endpoint.Port, two.GatewayPort), defaultProbes: true);
         await cluster.AnswersAsync(one, again);
         var hosts = await cluster.Client.GetGrain<IManagementGrain>(0).GetDetailedHosts(onlyActive: false);
-        Assert.Equal(SiloStatus.Dead, hosts.Single(host => host.SiloAddress.Equals(old.SiloAddress)).Status);
+        var superseded = hosts.Single(host => host.SiloAddress.Equals(old.SiloAddress));
+        Assert.Equal(SiloStatus.Dead, superseded.Status);
+        // By the one that came after it, and not by the probes of others.
+        Assert.DoesNotContain(superseded.SuspectTimes ?? [], vote => vote.Item1.Endpoint.Equals(one.Endpoint));
     }
 
     [Fact]
@@ -81,6 +84,38 @@ public sealed class ProcessTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd35
         await server.RestartAsync();
         await cluster.SeesAsync(silos[0], SiloStatus.Dead);
         await cluster.AnswersAsync(silos[1], silos[2]);
+    }
+
+    [Fact]
+    public async Task EtcdRestarts_NoSiloDies()
+    {
+        await using var server = await EtcdServer.StartAsync(new() { BinaryPath = etcd.BinaryPath });
+        await using var cluster = new ClusterProcesses([server.Endpoint]);
+        var silos = await Task.WhenAll(cluster.StartSiloAsync("one", defaultProbes: true), cluster.StartSiloAsync("two", defaultProbes: true));
+        await cluster.StartClientAsync();
+        await cluster.AnswersAsync(silos);
+        await server.StopAsync();
+        await cluster.AnswersAsync(silos);
+        await server.RestartAsync();
+        var joined = await cluster.StartSiloAsync("three", defaultProbes: true);
+        await cluster.AnswersAsync([.. silos, joined]);
+        foreach (var silo in silos)
+        {
+            Assert.False(silo.HasExited, silo.Output);
+            await cluster.SeesAsync(silo, SiloStatus.Active);
+        }
+    }
+
+    [Fact]
+    public async Task ClientStartedBeforeAnySilo_WaitsAndThenConnects()
+    {
+        await using var cluster = new ClusterProcesses([etcd.Server.Endpoint]);
+        var starting = cluster.StartClientAsync();
+        await Task.Delay(TimeSpan.FromSeconds(3));
+        Assert.False(starting.IsCompleted);
+        var silo = await cluster.StartSiloAsync("late");
+        await starting.WaitAsync(TimeSpan.FromSeconds(60));
+        await cluster.AnswersAsync(silo);
     }
 
     [Fact]

@@ -62,6 +62,17 @@ public abstract class ConfigurationTests
         Assert.Contains("'forgotten'", exception.Message);
     }
 
+    [Theory]
+    [InlineData("KeyPrefix", "x")]
+    [InlineData("Endpoints:0", "http://a:1")]
+    [InlineData("connectionName", "etcd")]
+    public void ServiceKey_BesideOptionsOfAConnection_IsRefusedAndTheyAreNamed(string name, string value)
+    {
+        var exception = Assert.Throws<OrleansConfigurationException>(() => Build(Clustering(("ServiceKey", "mine"), (name, value)), services => services.AddKeyedEtcdClient("mine", etcd => etcd.Endpoints.Add("http://a:1"))));
+        Assert.Contains("Orleans:Clustering:ServiceKey", exception.Message);
+        Assert.Contains(name.Split(':')[0], exception.Message);
+    }
+
     [Fact]
     public void Options_BesideTheEndpoints_AreBound()
     {

@@ -70,7 +70,6 @@ public sealed class RedactionTests : IAsyncLifetime
         options.Endpoints.Add(_server.Endpoint.ToString());
         options.UserName = _server.UserName;
         options.Password = password;
-        options.RequestTimeout = TimeSpan.FromSeconds(2);
     };
 
     private void AssertLogged(string name)

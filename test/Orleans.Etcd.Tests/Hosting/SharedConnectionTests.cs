@@ -11,9 +11,13 @@ public sealed class SharedConnectionTests(SharedEtcd35 etcd) : IClassFixture<Sha
     {
         await using var services = BothBuilder.Build(etcd.Server.Endpoint);
 
-        Assert.IsType<EtcdMembershipTable>(services.GetRequiredService<IMembershipTable>());
-        Assert.IsType<EtcdGatewayListProvider>(services.GetRequiredService<IGatewayListProvider>());
-        Assert.Single(services.GetServices<EtcdConnection>());
+        var table = Assert.IsType<EtcdMembershipTable>(services.GetRequiredService<IMembershipTable>());
+        var gateways = Assert.IsType<EtcdGatewayListProvider>(services.GetRequiredService<IGatewayListProvider>());
+        await table.InitializeMembershipTableAsync(true);
+        // Without it neither can do anything.
+        await services.GetRequiredService<EtcdConnection>().DisposeAsync();
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => table.ReadAllAsync());
+        await Assert.ThrowsAsync<ObjectDisposedException>(() => gateways.GetGatewaysAsync());
     }
 
     [Fact]

@@ -71,13 +71,21 @@ public sealed class EtcdLeftoverTests : IDisposable
     public async Task Owner_Killed_LeavesNoProcessAndTheNextStartRemovesItsFiles()
     {
         using var owner = StartOwner();
-        var process = int.Parse((await owner.StandardOutput.ReadLineAsync())!, CultureInfo.InvariantCulture);
-        var directory = (await owner.StandardOutput.ReadLineAsync())!;
-        Assert.True(OperatingSystemProcess.Exists(process));
-        Assert.True(Directory.Exists(directory));
+        int process;
+        string directory;
+        try
+        {
+            process = int.Parse((await owner.StandardOutput.ReadLineAsync())!, CultureInfo.InvariantCulture);
+            directory = (await owner.StandardOutput.ReadLineAsync())!;
+            Assert.True(OperatingSystemProcess.Exists(process));
+            Assert.True(Directory.Exists(directory));
+        }
+        finally
+        {
+            owner.Kill();
+            await owner.WaitForExitAsync();
+        }
 
-        owner.Kill();
-        await owner.WaitForExitAsync();
         await Eventually.IsTrueAsync(() => !OperatingSystemProcess.Exists(process), "etcd died with its owner");
         Assert.True(Directory.Exists(directory));
 
