@@ -63,8 +63,10 @@ internal sealed class RangeState
             if (revision > Revision)
             {
                 var changes = new List<KeyChange>(end - start);
+                var values = _values.ToBuilder();
                 for (var i = start; i < end; i++)
-                    changes.Add(Apply(events[i]));
+                    changes.Add(Apply(events[i], values));
+                _values = values.ToImmutable();
                 Revision = revision;
                 yield return new RevisionBatch(changes, Snapshot(), IsResync: false);
             }
@@ -73,17 +75,17 @@ internal sealed class RangeState
         }
     }
 
-    private KeyChange Apply(Event happened)
+    private static KeyChange Apply(Event happened, ImmutableDictionary<ByteString, KeyValue>.Builder values)
     {
         var key = happened.Kv.Key;
-        var previous = _values.GetValueOrDefault(key);
+        var previous = values.GetValueOrDefault(key);
         if (happened.Type == Event.Types.EventType.Delete)
         {
-            _values = _values.Remove(key);
+            values.Remove(key);
             return new KeyChange(key, previous, null);
         }
 
-        _values = _values.SetItem(key, happened.Kv);
+        values[key] = happened.Kv;
         return new KeyChange(key, previous, happened.Kv);
     }
 

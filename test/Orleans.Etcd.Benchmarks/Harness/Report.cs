@@ -17,11 +17,21 @@ internal sealed class Report(TextWriter output)
         return figure;
     }
 
-    public void Goal(string goal, bool met, string found) => _goals.Add((goal, met, found));
+    /// <summary>Whether all that is counted, and does not depend on the machine, is as it should be.</summary>
+    public bool CountsMet { get; private set; } = true;
+
+    /// <summary>That a count is what it should be.</summary>
+    public void CountGoal(string goal, bool met, string found)
+    {
+        Goal(goal, met, found);
+        CountsMet &= met;
+    }
 
     /// <summary>That the median ratio of a figure is at most this.</summary>
     public void RatioGoal(string goal, Figure figure, double limit) =>
         Goal(goal, figure.RatioMedian <= limit, $"{Number(figure.RatioMedian)} ({Number(figure.RatioMin)}-{Number(figure.RatioMax)}), at most {Number(limit)}");
+
+    private void Goal(string goal, bool met, string found) => _goals.Add((goal, met, found));
 
     public void Print()
     {

@@ -55,6 +55,6 @@ internal sealed class MembershipRequests(Contest contest, BareEtcd bare, EtcdCon
 
         contest.Add(@case, "requests", subject, null, counts, []);
         var wanted = method is null ? "none" : $"1 {method}";
-        contest.Report.Goal($"requests of {@case}: {wanted}", found.SetEquals([wanted]), string.Join("; ", found));
+        contest.Report.CountGoal($"requests of {@case}: {wanted}", found.SetEquals([wanted]), string.Join("; ", found));
     }
 }
