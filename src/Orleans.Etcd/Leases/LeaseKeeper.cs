@@ -13,13 +13,6 @@ namespace Orleans.Etcd;
 /// </remarks>
 internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDisposable
 {
-    private static readonly TimeSpan LeastPatience = TimeSpan.FromMilliseconds(250);
-    private static readonly TimeSpan MostPatience = TimeSpan.FromSeconds(2);
-    private static readonly TimeSpan LongestBackoff = TimeSpan.FromMilliseconds(500);
-
-    // A stream that lived for less has not proved itself: the next is opened after a pause.
-    private static readonly TimeSpan ShortLife = TimeSpan.FromSeconds(1);
-
     private readonly object _lock = new();
     private readonly Dictionary<long, EtcdLease> _leases = [];
     private readonly CancellationTokenSource _stop = new();
@@ -154,154 +147,6 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDis
         }
     }
 
-    private async Task RunAsync()
-    {
-        EtcdEndpoint? avoided = null;
-        var failures = 0;
-        while (!_stop.IsCancellationRequested)
-        {
-            EtcdStream<LeaseKeepAliveRequest, LeaseKeepAliveResponse>? stream = null;
-            Exception? reason = null;
-            var progress = new Progress();
-            var opened = 0L;
-            try
-            {
-                await WaitForLeasesAsync().ConfigureAwait(false);
-                opened = _time.GetTimestamp();
-                // Renewals need no token, and must not wait for one.
-                stream = await connection.OpenAsync<LeaseKeepAliveRequest, LeaseKeepAliveResponse>("LeaseKeepAlive", static (c, o) => c.LeaseClient.LeaseKeepAlive(o), avoided, withToken: false, _stop.Token).ConfigureAwait(false);
-                await RenewAsync(stream, patienceFactor: Math.Pow(1.5, Math.Min(failures, 4)), progress).ConfigureAwait(false);
-                // Nothing is left to renew: no fault of the member's.
-                avoided = null;
-                failures = 0;
-                continue;
-            }
-            catch (Exception exception) when (!_stop.IsCancellationRequested)
-            {
-                reason = exception;
-            }
-            catch (Exception) when (_stop.IsCancellationRequested)
-            {
-                break;
-            }
-            finally
-            {
-                stream?.Dispose();
-            }
-
-            Log.StreamBroken(_logger, reason, stream?.Endpoint.Address);
-            var now = _time.GetTimestamp();
-            failures = progress.Answered && _time.GetElapsedTime(opened, now) > ShortLife ? 0 : failures + 1;
-            avoided = stream?.Endpoint;
-            foreach (var lease in Snapshot())
-                lease.StreamLost(now);
-            await PauseAsync(failures).ConfigureAwait(false);
-        }
-    }
-
-    private async Task PauseAsync(int failures)
-    {
-        if (failures == 0)
-            return;
-        var backoff = TimeSpan.FromMilliseconds(Math.Min(25 * Math.Pow(2, Math.Min(failures, 10)), LongestBackoff.TotalMilliseconds));
-        await Task.Delay(backoff * (0.5 + (Random.Shared.NextDouble() / 2)), _time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-    }
-
-    private async Task WaitForLeasesAsync()
-    {
-        while (true)
-        {
-            Task wake;
-            lock (_lock)
-            {
-                if (_leases.Count > 0)
-                    return;
-                wake = RenewWake();
-            }
-
-            await wake.WaitAsync(_stop.Token).ConfigureAwait(false);
-        }
-    }
-
-    /// <summary>Renews until there is no lease left.</summary>
-    /// <exception cref="Exception">The stream ended, or an answer is overdue.</exception>
-    private async Task RenewAsync(EtcdStream<LeaseKeepAliveRequest, LeaseKeepAliveResponse> stream, double patienceFactor, Progress progress)
-    {
-        var reading = ReadAsync(stream, progress);
-        try
-        {
-            while (!reading.IsCompleted)
-            {
-                Task wake;
-                EtcdLease[] leases;
-                lock (_lock)
-                {
-                    leases = [.. _leases.Values];
-                    wake = RenewWake();
-                }
-
-                if (leases.Length == 0)
-                    return;
-                var wait = await RenewDueAsync(stream, leases, patienceFactor).ConfigureAwait(false);
-                using var timeout = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token);
-                var pause = Task.Delay(wait, _time, timeout.Token);
-                await Task.WhenAny(reading, wake, pause).ConfigureAwait(false);
-                await timeout.CancelAsync().ConfigureAwait(false);
-                _stop.Token.ThrowIfCancellationRequested();
-            }
-        }
-        finally
-        {
-            stream.Dispose();
-            await ((Task)reading).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        }
-
-        await reading.ConfigureAwait(false);
-    }
-
-    /// <summary>Sends what is due and answers how long nothing is.</summary>
-    private async Task<TimeSpan> RenewDueAsync(EtcdStream<LeaseKeepAliveRequest, LeaseKeepAliveResponse> stream, EtcdLease[] leases, double patienceFactor)
-    {
-        var wait = TimeSpan.FromSeconds(5);
-        foreach (var lease in leases)
-        {
-            var patience = Patience(lease.Ttl, patienceFactor);
-            if (lease.OldestUnanswered is { } sent && _time.GetElapsedTime(sent) > patience)
-                throw new TimeoutException($"No answer to a lease renewal within {patience}.");
-            var now = _time.GetTimestamp();
-            if (lease.NextRenewal <= now)
-            {
-                lease.Sending(now);
-                await stream.WriteAsync(new LeaseKeepAliveRequest { ID = lease.Id }).WaitAsync(patience, _time).ConfigureAwait(false);
-            }
-
-            now = _time.GetTimestamp();
-            wait = Min(wait, _time.GetElapsedTime(now, lease.NextRenewal));
-            if (lease.OldestUnanswered is { } oldest)
-                wait = Min(wait, patience - _time.GetElapsedTime(oldest, now));
-        }
-
-        return wait > TimeSpan.FromMilliseconds(1) ? wait : TimeSpan.FromMilliseconds(1);
-    }
-
-    private async Task ReadAsync(EtcdStream<LeaseKeepAliveRequest, LeaseKeepAliveResponse> stream, Progress progress)
-    {
-        while (await stream.MoveNextAsync().ConfigureAwait(false))
-        {
-            var response = stream.Current;
-            EtcdLease? lease;
-            lock (_lock)
-                _leases.TryGetValue(response.ID, out lease);
-            lease?.Answered(TimeSpan.FromSeconds(response.TTL));
-            if (response.TTL <= 0)
-                continue;
-            progress.Answered = true;
-            EtcdMeter.LeaseRenewals.Add(1);
-        }
-
-        throw new EndOfStreamException("The stream was closed by etcd.");
-    }
-
     private EtcdLease[] Snapshot()
     {
         lock (_lock)
@@ -317,19 +162,4 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDis
     }
 
     private static TaskCompletionSource NewWake() => new(TaskCreationOptions.RunContinuationsAsynchronously);
-
-    private static TimeSpan Patience(TimeSpan ttl, double factor)
-    {
-        var patience = ttl / 8 * factor;
-        patience = patience < LeastPatience ? LeastPatience : patience;
-        var most = Min(MostPatience, ttl / 4);
-        return Min(patience, most < LeastPatience ? LeastPatience : most);
-    }
-
-    private static TimeSpan Min(TimeSpan a, TimeSpan b) => a < b ? a : b;
-
-    private sealed class Progress
-    {
-        public bool Answered { get; set; }
-    }
 }

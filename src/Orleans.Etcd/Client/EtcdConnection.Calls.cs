@@ -1,0 +1,133 @@
+using dotnet_etcd.interfaces;
+using Google.Protobuf;
+using Grpc.Core;
+
+namespace Orleans.Etcd;
+
+/// <summary>One call and its attempts: which member is asked, for how long, and whether it is asked again.</summary>
+public sealed partial class EtcdConnection
+{
+    private async Task<TResponse> CallAsync<TRequest, TResponse>(
+        string operation,
+        CallKind kind,
+        TRequest request,
+        Func<IConnection, TRequest, CallOptions, AsyncUnaryCall<TResponse>> send,
+        CancellationToken cancellationToken,
+        bool withToken = true)
+        where TRequest : IMessage
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        var started = Time.GetTimestamp();
+        var outcome = "cancelled";
+        try
+        {
+            var response = await AttemptAsync(operation, kind, request, send, withToken, started, cancellationToken).ConfigureAwait(false);
+            outcome = "ok";
+            return response;
+        }
+        catch (EtcdException exception)
+        {
+            outcome = exception.Code.ToString();
+            throw;
+        }
+        finally
+        {
+            Record(operation, outcome, started);
+        }
+    }
+
+    private async Task<TResponse> AttemptAsync<TRequest, TResponse>(
+        string operation,
+        CallKind kind,
+        TRequest request,
+        Func<IConnection, TRequest, CallOptions, AsyncUnaryCall<TResponse>> send,
+        bool withToken,
+        long started,
+        CancellationToken cancellationToken)
+        where TRequest : IMessage
+    {
+        var retry = new RetryBudget(_pool.Count);
+        var mayBeApplied = false;
+        while (true)
+        {
+            cancellationToken.ThrowIfCancellationRequested();
+            ObjectDisposedException.ThrowIf(IsDisposed, this);
+            // Fetched before the attempt's clock starts: it is a call of its own, with its own errors.
+            var token = withToken ? await TokenAsync(started, cancellationToken).ConfigureAwait(false) : null;
+            var endpoint = _pool.Current;
+            var left = RetryBudget.Left(Time.GetElapsedTime(started), Options.RequestTimeout);
+            var time = left < Options.RequestTimeout ? left : Options.RequestTimeout;
+            EtcdMeter.Requests.Add(1, new KeyValuePair<string, object?>("operation", operation));
+            CallFailure failure;
+            bool hung;
+            // A token and not gRPC's own deadline, which follows the wall clock and its jumps.
+            using (var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken))
+            {
+                deadline.CancelAfter(time);
+                try
+                {
+                    using var call = send(endpoint.Connection, request, new CallOptions(Headers(token), cancellationToken: deadline.Token));
+                    var response = await call.ResponseAsync.ConfigureAwait(false);
+                    _pool.Succeed(endpoint);
+                    return response;
+                }
+                catch (Exception exception) when (IsFailure(exception))
+                {
+                    if (cancellationToken.IsCancellationRequested)
+                        throw new OperationCanceledException($"etcd {operation} was cancelled.", exception, cancellationToken);
+                    failure = CallFailure.Classify(exception, deadline.IsCancellationRequested);
+                    // Silent for as long as it takes to say so; where others had spent the time, that is no judgement of this one.
+                    hung = deadline.IsCancellationRequested && time >= Options.RequestTimeout / 2;
+                }
+            }
+
+            MoveOn(operation, endpoint, token, failure, hung);
+            EtcdMeter.RequestErrors.Add(1, new KeyValuePair<string, object?>("operation", operation), new KeyValuePair<string, object?>("error", failure.Code));
+            mayBeApplied |= failure.MayBeApplied;
+            var mayRepeat = failure.TryElsewhere && (kind != CallKind.Write || !failure.MayBeApplied);
+            var pause = mayRepeat ? retry.Next(failure, Time.GetElapsedTime(started), Options.RequestTimeout) : null;
+            if (pause is null)
+                throw (failure with { MayBeApplied = mayBeApplied }).ToException(operation, isWrite: kind != CallKind.Read, Description);
+            Log.Retrying(_logger, failure.Exception, operation, endpoint.Address, failure.Code);
+            if (pause > TimeSpan.Zero)
+                await Task.Delay(pause.Value, Time, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    private async ValueTask<string?> TokenAsync(long started, CancellationToken cancellationToken)
+    {
+        if (_token is null)
+            return null;
+        try
+        {
+            return await _token.GetAsync(RetryBudget.Left(Time.GetElapsedTime(started), Options.RequestTimeout), Time, cancellationToken).ConfigureAwait(false);
+        }
+        catch (TimeoutException exception)
+        {
+            throw new CallFailure(EtcdErrorCode.Timeout, MayBeApplied: false, BlamesToken: false, exception).ToException("Authenticate", isWrite: false, Description);
+        }
+    }
+
+    private void MoveOn(string operation, EtcdEndpoint endpoint, string? token, CallFailure failure, bool hung)
+    {
+        if (failure.BlamesToken)
+        {
+            Invalidate(token);
+            return;
+        }
+
+        if (!failure.TryElsewhere || _pool.Fail(endpoint, hung) is not { } next)
+            return;
+        EtcdMeter.Failovers.Add(1);
+        if (hung)
+            Log.MovedFromHung(_logger, operation, endpoint.Address, Options.RequestTimeout, next.Address);
+        else
+            Log.MovedFromFailed(_logger, operation, endpoint.Address, failure.Code, next.Address);
+    }
+
+    private void Record(string operation, string outcome, long started) =>
+        EtcdMeter.RequestDuration.Record(
+            Time.GetElapsedTime(started).TotalSeconds,
+            new KeyValuePair<string, object?>("operation", operation),
+            new KeyValuePair<string, object?>("outcome", outcome));
+}
