@@ -118,7 +118,7 @@ internal sealed class StadiumCommand(string? endpoints, bool once)
         return Summarise(calls, cancellationToken);
     }
 
-    private static async Task<bool> ConnectAsync(IHost host, CancellationToken cancellationToken)
+    private async Task<bool> ConnectAsync(IHost host, CancellationToken cancellationToken)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         limit.CancelAfter(ConnectLimit);
@@ -130,7 +130,7 @@ internal sealed class StadiumCommand(string? endpoints, bool once)
         catch (Exception exception) when (!cancellationToken.IsCancellationRequested)
         {
             // Whatever it is, a user of the sample wants to read what is wrong, and not where in the code it was noticed.
-            Console.Error.WriteLine(limit.IsCancellationRequested ? $"No silo was reached through etcd within {ConnectLimit.TotalSeconds} s. {exception.Message}" : exception.Message);
+            Console.Error.WriteLine(limit.IsCancellationRequested ? $"No silo was reached through etcd at {_endpoints} within {ConnectLimit.TotalSeconds} s." : exception.Message);
             return false;
         }
     }
@@ -139,6 +139,8 @@ internal sealed class StadiumCommand(string? endpoints, bool once)
     {
         var builder = Host.CreateApplicationBuilder();
         builder.Logging.SetMinimumLevel(LogLevel.Error);
+        // A start that fails is said in a line of our own.
+        builder.Logging.AddFilter("Microsoft.Extensions.Hosting", LogLevel.None);
         builder.UseOrleansClient(client => client
             .UseEtcdClustering(_endpoints)
             .Configure<ClusterOptions>(options =>
