@@ -35,6 +35,8 @@ internal sealed partial class SiloProcess : IAsyncDisposable
             RedirectStandardOutput = true,
             RedirectStandardError = true,
         };
+        // Killed, it could not remove the files that the runtime makes for debuggers.
+        start.Environment["DOTNET_EnableDiagnostics"] = "0";
         // Run as `dotnet Program.dll`, the program is an argument; run by its own launcher, it is not.
         if (Path.GetFileNameWithoutExtension(start.FileName).Equals("dotnet", StringComparison.OrdinalIgnoreCase))
             start.ArgumentList.Add(typeof(SiloProcess).Assembly.Location);

@@ -19,10 +19,13 @@ internal readonly record struct CallFailure(EtcdErrorCode Code, bool MayBeApplie
     /// <summary>Whether another member, or another attempt, may do better.</summary>
     public bool TryElsewhere => BlamesToken || Code is EtcdErrorCode.Unavailable or EtcdErrorCode.Timeout or EtcdErrorCode.TlsFailure;
 
-    public static CallFailure Classify(Exception exception, bool timedOut)
+    /// <param name="exception">What was thrown.</param>
+    /// <param name="within">The time that was given, where it ran out; else null.</param>
+    public static CallFailure Classify(Exception exception, TimeSpan? within)
     {
-        if (timedOut)
-            return new(EtcdErrorCode.Timeout, MayBeApplied: true, BlamesToken: false, exception);
+        // gRPC calls it a cancellation by the client, which an operator would take for the application's.
+        if (within is { } time)
+            return new(EtcdErrorCode.Timeout, MayBeApplied: true, BlamesToken: false, new TimeoutException($"no answer within {time.TotalSeconds:0.###} s.", exception));
         if (exception is not RpcException rpc)
             return new(EtcdErrorCode.Unavailable, MayBeApplied: true, BlamesToken: false, exception);
 
@@ -67,6 +70,7 @@ internal readonly record struct CallFailure(EtcdErrorCode Code, bool MayBeApplie
     private static bool NeverSent(string detail, Exception? cause) =>
         detail.Contains("Error connecting to subchannel", StringComparison.Ordinal)
         || detail == "etcdserver: no leader"
+        || Find<HttpRequestException>(cause) is { HttpRequestError: HttpRequestError.SecureConnectionError }
         || Find<SocketException>(cause) is { SocketErrorCode: SocketError.ConnectionRefused or SocketError.HostNotFound or SocketError.TryAgain or SocketError.NoData };
 
     private static bool IsAuthentication(string detail) =>
@@ -89,6 +93,8 @@ internal readonly record struct CallFailure(EtcdErrorCode Code, bool MayBeApplie
         var reason = Exception is RpcException rpc ? rpc.Status.Detail : Exception.Message;
         if (Exception is RpcException { Status.DebugException: { } cause } && !reason.Contains(cause.Message, StringComparison.Ordinal))
             reason = $"{reason} ({(cause.GetBaseException()).Message})";
+        if (reason.Length > 0 && !char.IsPunctuation(reason[^1]))
+            reason += '.';
         var unknown = isWrite && MayBeApplied;
         var advice = Code switch
         {

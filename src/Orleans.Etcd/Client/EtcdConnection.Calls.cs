@@ -75,7 +75,7 @@ public sealed partial class EtcdConnection
                 {
                     if (cancellationToken.IsCancellationRequested)
                         throw new OperationCanceledException($"etcd {operation} was cancelled.", exception, cancellationToken);
-                    failure = CallFailure.Classify(exception, deadline.IsCancellationRequested);
+                    failure = CallFailure.Classify(exception, deadline.IsCancellationRequested ? time : null);
                     // Silent for as long as it takes to say so; where others had spent the time, that is no judgement of this one.
                     hung = deadline.IsCancellationRequested && time >= Options.RequestTimeout / 2;
                 }

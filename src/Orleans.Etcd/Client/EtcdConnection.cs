@@ -191,7 +191,7 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
     /// <summary>The exception of a stream that ended; its token is dropped where that is to blame.</summary>
     private EtcdException Translate(string operation, EtcdEndpoint endpoint, Exception exception, string? token)
     {
-        var failure = CallFailure.Classify(exception, timedOut: false);
+        var failure = CallFailure.Classify(exception, within: null);
         if (failure.BlamesToken)
             Invalidate(token);
         return failure.ToException(operation, isWrite: false, endpoint.Address.GetLeftPart(UriPartial.Authority));

@@ -54,6 +54,7 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
     {
         var started = _etcd.Time.GetTimestamp();
         var backoff = TimeSpan.FromMilliseconds(100);
+        EtcdErrorCode? said = null;
         while (true)
         {
             try
@@ -64,7 +65,13 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
             catch (EtcdException exception) when (exception.IsTransient && _etcd.Time.GetElapsedTime(started) + backoff < _maxJoinAttemptTime)
             {
                 // Orleans does not retry this, and a silo may well be started before etcd is.
-                Log.Waiting(_logger, exception, _layout.Prefix, _maxJoinAttemptTime - _etcd.Time.GetElapsedTime(started));
+                var remaining = _maxJoinAttemptTime - _etcd.Time.GetElapsedTime(started);
+                // Once, and again when it fails in another way; the attempts between are for who looks closely.
+                if (said != exception.Code)
+                    Log.Waiting(_logger, _layout.Prefix, remaining, exception.Message);
+                else
+                    Log.StillWaiting(_logger, exception, _layout.Prefix, remaining);
+                said = exception.Code;
                 await Task.Delay(backoff, _etcd.Time, cancellationToken).ConfigureAwait(false);
                 backoff = TimeSpan.FromSeconds(Math.Min(backoff.TotalSeconds * 2, 2));
             }

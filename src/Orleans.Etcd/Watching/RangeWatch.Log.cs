@@ -18,6 +18,9 @@ internal sealed partial class RangeWatch
         [LoggerMessage(42, LogLevel.Warning, "Watch on {Prefix} cannot reach etcd, what it knows may be old; it goes on trying")]
         public static partial void Failing(ILogger logger, Exception exception, string prefix);
 
+        [LoggerMessage(46, LogLevel.Warning, "Watch on {Prefix} could not read it from etcd yet; it goes on trying. {Reason}")]
+        public static partial void NotYetRead(ILogger logger, string prefix, string reason);
+
         [LoggerMessage(43, LogLevel.Warning, "Watch on {Prefix}: etcd was restored or replaced, revision {Old} is followed by {New}; everything was read anew")]
         public static partial void Restored(ILogger logger, string prefix, long old, long @new);
 

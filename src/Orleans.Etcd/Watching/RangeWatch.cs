@@ -128,7 +128,9 @@ internal sealed partial class RangeWatch : IAsyncDisposable
             return;
         }
 
-        if (LastError is null)
+        if (LastError is null && _state.Revision == 0)
+            Log.NotYetRead(_logger, _prefix, reason);
+        else if (LastError is null)
             Log.Failing(_logger, exception, _prefix);
         else
             Log.StillReopening(_logger, _prefix, endpoint?.Address, reason);

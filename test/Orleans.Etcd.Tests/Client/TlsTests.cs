@@ -152,6 +152,9 @@ public sealed class TlsTests(TlsServers servers) : IClassFixture<TlsServers>
         // Indistinguishable from a server that ends during the handshake, which passes.
         var exception = await AssertFailsAsync(etcd, endpoint, EtcdErrorCode.Unavailable);
         Assert.Contains("speaks TLS", exception.Message);
+        // Nothing was sent over a connection that was never made.
+        var write = await Assert.ThrowsAsync<EtcdException>(() => etcd.PutAsync("a", "1"));
+        Assert.False(write.OutcomeUnknown, write.Message);
     }
 
     [Theory]

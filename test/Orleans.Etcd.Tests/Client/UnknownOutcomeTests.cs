@@ -175,6 +175,7 @@ public sealed class UnknownOutcomeTests(SharedEtcd35 shared) : IClassFixture<Sha
         Assert.Equal(EtcdErrorCode.Timeout, exception.Code);
         Assert.False(exception.OutcomeUnknown);
         Assert.Contains(_first.Endpoint.Authority, exception.Message);
+        Assert.Contains($"no answer within {Timeout.TotalSeconds} s. ", exception.Message);
     }
 
     [Fact]

@@ -51,6 +51,8 @@ internal sealed partial class SiloProcess : IAsyncDisposable
     public static async Task<SiloProcess> StartAsync(string name, IReadOnlyDictionary<string, string> settings, int siloPort, int gatewayPort)
     {
         var start = ProcessStarter.EndingWithUs("dotnet", Path.Combine(AppContext.BaseDirectory, "Orleans.Etcd.Tests.Silo.dll"));
+        // Killed, it could not remove the files that the runtime makes for debuggers.
+        start.Environment["DOTNET_EnableDiagnostics"] = "0";
         start.RedirectStandardOutput = start.RedirectStandardError = true;
         foreach (var (setting, value) in settings)
             start.ArgumentList.Add($"--{setting}={value}");
