@@ -74,29 +74,34 @@ internal sealed class ClusterProcesses(IReadOnlyList<Uri> endpoints) : IAsyncDis
     /// <summary>Calls fresh grains until all these silos have answered.</summary>
     public async Task AnswersAsync(params SiloProcess[] silos)
     {
-        var missing = silos.Select(silo => silo.Endpoint).ToHashSet();
+        var missing = silos.Select(silo => silo.Endpoint.ToString()).ToHashSet();
+        var outcomes = new List<string>();
         var clock = Stopwatch.StartNew();
         while (missing.Count > 0)
         {
-            Assert.True(clock.Elapsed < Limit, $"no answer from {string.Join(", ", missing)}");
+            Assert.True(clock.Elapsed < Limit, $"no answer from {string.Join(", ", missing)}; the calls came to:\n{Tally(outcomes)}");
             // Several at once: a call that is lost with a dead silo costs the whole wait.
-            foreach (var here in await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => TryCallAsync())))
-                missing.RemoveWhere(endpoint => endpoint.Equals(here?.Endpoint));
+            outcomes.AddRange(await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => TryCallAsync())));
+            missing.ExceptWith(outcomes);
         }
     }
 
-    private async Task<SiloAddress?> TryCallAsync()
+    /// <summary>Answers where the grain was, or how the call failed.</summary>
+    private async Task<string> TryCallAsync()
     {
         try
         {
-            return await Client.GetGrain<IWhere>(Random.Shared.NextInt64()).Here().WaitAsync(TimeSpan.FromSeconds(5));
+            return (await Client.GetGrain<IWhere>(Random.Shared.NextInt64()).Here().WaitAsync(TimeSpan.FromSeconds(5))).Endpoint.ToString();
         }
         catch (Exception exception) when (exception is OrleansException or TimeoutException)
         {
             await Task.Delay(50);
-            return null;
+            return exception.ToString();
         }
     }
+
+    private static string Tally(List<string> outcomes) =>
+        string.Join('\n', outcomes.CountBy(outcome => outcome).OrderByDescending(count => count.Value).Select(count => $"{count.Value} x {count.Key}"));
 
     public async ValueTask DisposeAsync()
     {
