@@ -55,7 +55,7 @@ internal sealed partial class EtcdGatewayListProvider : IGatewayListProvider, IA
         {
             if (_known is not { } known || known.Snapshot != snapshot)
             {
-                var image = MembershipImage.Decode(_layout, snapshot.ClusterId, snapshot.Revision, snapshot.Values.Values, _known?.Image, _unreadable.Note);
+                var image = MembershipImage.Decode(_layout, snapshot, _known?.Image, _unreadable.Note);
                 _known = (snapshot, image, [.. image.Rows.Select(row => row.Entry).Where(IsGateway).Select(ToGateway)]);
             }
 

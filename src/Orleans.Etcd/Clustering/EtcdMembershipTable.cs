@@ -215,7 +215,7 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
             if (_view?.Snapshot is not { } snapshot || (read is not null && read.Revision >= snapshot.Revision))
                 return read;
             if (_fromView is not { } cached || cached.Snapshot != snapshot)
-                _fromView = (snapshot, MembershipImage.Decode(_layout, snapshot.ClusterId, snapshot.Revision, snapshot.Values.Values, _fromView?.Image ?? read, _unreadable.Note));
+                _fromView = (snapshot, MembershipImage.Decode(_layout, snapshot, _fromView?.Image ?? read, _unreadable.Note));
             return _fromView.Value.Image;
         }
     }

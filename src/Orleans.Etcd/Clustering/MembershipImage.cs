@@ -48,6 +48,10 @@ internal sealed class MembershipImage
 
     public static string ETag(long modRevision) => modRevision.ToString(CultureInfo.InvariantCulture);
 
+    /// <summary>Decodes what a watch on <see cref="MembershipLayout.Prefix"/> shows.</summary>
+    public static MembershipImage Decode(MembershipLayout layout, RangeSnapshot snapshot, MembershipImage? known, Action<ByteString> unreadable) =>
+        Decode(layout, snapshot.ClusterId, snapshot.Revision, snapshot.Values.Values, known, unreadable);
+
     /// <summary>Decodes the keys of <see cref="MembershipLayout.Range"/>, taking over rows that <paramref name="known"/> already has.</summary>
     public static MembershipImage Decode(MembershipLayout layout, ulong clusterId, long revision, IEnumerable<KeyValue> keys, MembershipImage? known, Action<ByteString> unreadable)
     {
