@@ -9,15 +9,23 @@ namespace Orleans.Etcd.Tests;
 /// <summary>Connections to the servers of a test, and requests in the words of a test.</summary>
 internal static class Connections
 {
-    public static EtcdOptions Options(this EtcdServer server, Uri? through = null) => new()
+    public static EtcdOptions Options(this EtcdServer server, Uri? through = null)
     {
-        Endpoints = { (through ?? server.Endpoint).ToString() },
-        UserName = server.UserName,
-        Password = server.Password,
-        CaCertificateFile = server.CaCertificateFile,
-        ClientCertificateFile = server.ClientCertificateFile,
-        ClientKeyFile = server.ClientKeyFile,
-    };
+        var options = new EtcdOptions();
+        server.Configure(options, through);
+        return options;
+    }
+
+    /// <summary>Sets all that it takes to reach the server.</summary>
+    public static void Configure(this EtcdServer server, EtcdOptions options, Uri? through = null)
+    {
+        options.Endpoints = [(through ?? server.Endpoint).ToString()];
+        options.UserName = server.UserName;
+        options.Password = server.Password;
+        options.CaCertificateFile = server.CaCertificateFile;
+        options.ClientCertificateFile = server.ClientCertificateFile;
+        options.ClientKeyFile = server.ClientKeyFile;
+    }
 
     public static EtcdConnection Connect(this EtcdServer server, Action<EtcdOptions>? configure = null, Uri? through = null)
     {

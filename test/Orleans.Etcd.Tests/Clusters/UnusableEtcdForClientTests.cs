@@ -17,7 +17,11 @@ public sealed class UnusableEtcdForClientTests(SharedEtcd35 etcd) : IClassFixtur
     {
         var tries = 0;
         using var host = Client(
-            new() { Endpoints = { endpoint }, RequestTimeout = TimeSpan.FromMilliseconds(500) },
+            options =>
+            {
+                options.Endpoints = [endpoint];
+                options.RequestTimeout = TimeSpan.FromMilliseconds(500);
+            },
             client => client.UseConnectionRetryFilter((_, _) => Task.FromResult(++tries < 3)));
         var exception = await Assert.ThrowsAsync<SiloUnavailableException>(() => host.StartAsync());
         Assert.Equal(3, tries);
@@ -40,29 +44,26 @@ public sealed class UnusableEtcdForClientTests(SharedEtcd35 etcd) : IClassFixtur
 
     private static async Task FailsAtOnceAsync(EtcdServer server, Action<EtcdOptions> spoil, EtcdErrorCode code)
     {
-        var options = server.Options();
-        options.RequestTimeout = TimeSpan.FromMinutes(1);
-        spoil(options);
-        using var host = Client(options, client => client.UseConnectionRetryFilter((exception, _) => Task.FromResult(exception is SiloUnavailableException)));
+        var timeout = TimeSpan.FromMinutes(1);
+        using var host = Client(
+            options =>
+            {
+                server.Configure(options);
+                options.RequestTimeout = timeout;
+                spoil(options);
+            },
+            client => client.UseConnectionRetryFilter((exception, _) => Task.FromResult(exception is SiloUnavailableException)));
         var clock = Stopwatch.StartNew();
         var exception = await Assert.ThrowsAsync<EtcdException>(() => host.StartAsync());
         Assert.Equal(code, exception.Code);
         Assert.Contains(server.Endpoint.Authority, exception.Message);
-        Assert.InRange(clock.Elapsed, TimeSpan.Zero, options.RequestTimeout / 2);
+        Assert.InRange(clock.Elapsed, TimeSpan.Zero, timeout / 2);
         Assert.DoesNotContain("hunter2", exception.ToString());
     }
 
-    private static IHost Client(EtcdOptions etcd, Action<IClientBuilder> configure) => Hosts.Client(client =>
+    private static IHost Client(Action<EtcdOptions> etcd, Action<IClientBuilder> configure) => Hosts.Client(client =>
     {
-        client.UseEtcdClustering((EtcdOptions given) =>
-        {
-            given.Endpoints = etcd.Endpoints;
-            given.UserName = etcd.UserName;
-            given.Password = etcd.Password;
-            given.CaCertificateFile = etcd.CaCertificateFile;
-            given.ServerName = etcd.ServerName;
-            given.RequestTimeout = etcd.RequestTimeout;
-        });
+        client.UseEtcdClustering(etcd);
         configure(client);
     });
 }

@@ -67,8 +67,7 @@ public sealed class RedactionTests : IAsyncLifetime
 
     private Action<EtcdOptions> With(string password) => options =>
     {
-        options.Endpoints.Add(_server.Endpoint.ToString());
-        options.UserName = _server.UserName;
+        _server.Configure(options);
         options.Password = password;
     };
 
