@@ -1,5 +1,6 @@
 using System.Net;
 using Microsoft.Extensions.Configuration;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
@@ -8,7 +9,7 @@ using Orleans.Etcd.Tests.Silo;
 
 // One silo, from options such as --Endpoints=http://127.0.0.1:2379 --ClusterId=c --SiloPort=1 --GatewayPort=2.
 var builder = Host.CreateApplicationBuilder(args);
-builder.Logging.SetMinimumLevel(LogLevel.Warning);
+builder.Logging.SetMinimumLevel(LogLevel.Warning).AddFilter("Orleans.Etcd", LogLevel.Information);
 var configuration = builder.Configuration;
 builder.UseOrleans(silo => silo
     .UseEtcdClustering((OptionsBuilder<EtcdOptions> options) => options.BindEtcd(configuration))
@@ -17,8 +18,11 @@ builder.UseOrleans(silo => silo
     {
         if (!configuration.GetValue<bool>("DefaultProbes"))
             options.ProbeQuickly();
+        options.UseLivenessGossip = configuration.GetValue("Gossip", options.UseLivenessGossip);
         options.MaxJoinAttemptTime = configuration.GetValue("MaxJoinAttemptTime", options.MaxJoinAttemptTime);
     })
+    .Configure<EtcdLivenessOptions>(configuration.GetSection("Liveness").Bind)
     .Configure<SiloOptions>(options => options.SiloName = configuration["SiloName"]!)
     .ConfigureEndpoints(IPAddress.Loopback, configuration.GetValue<int>("SiloPort"), configuration.GetValue<int>("GatewayPort")));
+builder.Services.AddHostedService<MembershipReporter>();
 await builder.Build().RunAsync();

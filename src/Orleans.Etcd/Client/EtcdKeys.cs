@@ -30,6 +30,8 @@ internal static class EtcdKeys
 
     public static string Alive(string cluster) => cluster + "alive/";
 
+    public static string Liveness(string cluster) => cluster + "liveness/";
+
     /// <summary>A silo as a segment: <c>ip:port@generation</c>. The sign before an IPv6 scope is escaped like any other.</summary>
     public static string Silo(SiloAddress silo) => Escape(silo.ToParsableString(), nameof(silo));
 

@@ -50,6 +50,24 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
         _unreadable = new UnreadableValues(key => Log.Unreadable(_logger, key));
     }
 
+    /// <summary>The rows and the version as the watch shows them.</summary>
+    /// <exception cref="InvalidOperationException">The table is not initialised.</exception>
+    public LiveView View
+    {
+        get
+        {
+            lock (_lock)
+            {
+                ObjectDisposedException.ThrowIf(_disposed, this);
+                return _view ?? throw new InvalidOperationException("The membership table is not initialised.");
+            }
+        }
+    }
+
+    public MembershipLayout Layout => _layout;
+
+    public EtcdConnection Etcd => _etcd;
+
     public async Task InitializeMembershipTableAsync(bool tryInitTableVersion, CancellationToken cancellationToken = default)
     {
         var started = _etcd.Time.GetTimestamp();
@@ -128,6 +146,13 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
         Log.Deleted(_logger, _layout.Prefix);
     }
 
+    /// <summary>The version of the table in what the watch showed.</summary>
+    public int VersionOf(RangeSnapshot snapshot) => FromView(snapshot).Version.Version;
+
+    /// <summary>Whether a silo's row, as far as this process knows, has another's vote.</summary>
+    public bool IsSuspectedBy(SiloAddress silo, SiloAddress voter) =>
+        NewestKnown()?.Rows.FirstOrDefault(row => row.Entry.SiloAddress.Equals(silo))?.Entry.SuspectTimes?.Any(vote => vote.Item1.Equals(voter)) == true;
+
     public void Dispose()
     {
         if (TakeView() is { } view)
@@ -145,6 +170,16 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
 
     private static IEnumerable<KeyValue> Keys(TxnResponse response, int first, int count) =>
         response.Responses.Skip(first).Take(count).SelectMany(op => op.ResponseRange.Kvs);
+
+    private MembershipImage FromView(RangeSnapshot snapshot)
+    {
+        lock (_lock)
+        {
+            if (_fromView is not { } cached || cached.Snapshot != snapshot)
+                _fromView = (snapshot, MembershipImage.Decode(_layout, snapshot, _fromView?.Image ?? _lastRead?.Image, _unreadable.Note));
+            return _fromView.Value.Image;
+        }
+    }
 
     private LiveView? TakeView()
     {
@@ -212,11 +247,7 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
         var read = _lastRead?.Image;
         lock (_lock)
         {
-            if (_view?.Snapshot is not { } snapshot || (read is not null && read.Revision >= snapshot.Revision))
-                return read;
-            if (_fromView is not { } cached || cached.Snapshot != snapshot)
-                _fromView = (snapshot, MembershipImage.Decode(_layout, snapshot, _fromView?.Image ?? read, _unreadable.Note));
-            return _fromView.Value.Image;
+            return _view?.Snapshot is not { } snapshot || (read is not null && read.Revision >= snapshot.Revision) ? read : FromView(snapshot);
         }
     }
 

@@ -59,10 +59,17 @@ internal sealed class HeartbeatValue
     public DateTime IAmAliveTime { get; set; }
 }
 
+/// <summary>The value of a silo's liveness key, for people: that the key is there is all that counts.</summary>
+internal sealed class LivenessValue
+{
+    public string? SiloName { get; set; }
+}
+
 [JsonSourceGenerationOptions(
     UseStringEnumConverter = true,
     DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull)]
 [JsonSerializable(typeof(VersionValue))]
 [JsonSerializable(typeof(SiloValue))]
 [JsonSerializable(typeof(HeartbeatValue))]
+[JsonSerializable(typeof(LivenessValue))]
 internal sealed partial class MembershipJson : JsonSerializerContext;

@@ -19,6 +19,7 @@ internal sealed class MembershipLayout
         Prefix = EtcdKeys.Membership(root);
         _silos = EtcdKeys.Silos(root);
         _alive = EtcdKeys.Alive(root);
+        LivenessPrefix = EtcdKeys.Liveness(root);
         VersionKey = ByteString.CopyFromUtf8(EtcdKeys.Version(root));
         SilosPrefix = ByteString.CopyFromUtf8(_silos);
         AlivePrefix = ByteString.CopyFromUtf8(_alive);
@@ -26,6 +27,9 @@ internal sealed class MembershipLayout
 
     /// <summary>What holds the version and the rows, and nothing that changes more often.</summary>
     public string Prefix { get; }
+
+    /// <summary>What holds the silos' leases.</summary>
+    public string LivenessPrefix { get; }
 
     public ByteString VersionKey { get; }
 
@@ -41,6 +45,8 @@ internal sealed class MembershipLayout
     public RangeRequest AliveRange => new() { Key = AlivePrefix, RangeEnd = EtcdKeys.RangeEnd(_alive) };
 
     public ByteString RowKey(SiloAddress silo) => ByteString.CopyFromUtf8(_silos + EtcdKeys.Silo(silo));
+
+    public ByteString LivenessKey(SiloAddress silo) => ByteString.CopyFromUtf8(LivenessPrefix + EtcdKeys.Silo(silo));
 
     public ByteString AliveKey(SiloAddress silo) => ByteString.CopyFromUtf8(_alive + EtcdKeys.Silo(silo));
 }

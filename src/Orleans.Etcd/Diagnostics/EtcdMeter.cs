@@ -35,4 +35,13 @@ internal static class EtcdMeter
 
     public static readonly Counter<long> UnreadableValues =
         Meter.CreateCounter<long>("orleans.etcd.values.unreadable", "{value}", "Values under our prefix that could not be parsed and were skipped.");
+
+    public static readonly Counter<long> Refreshes =
+        Meter.CreateCounter<long>("orleans.etcd.membership.refreshes", "{refresh}", "Reads of the membership table that a push caused, by outcome.");
+
+    public static readonly Counter<long> Pings =
+        Meter.CreateCounter<long>("orleans.etcd.liveness.pings", "{ping}", "Silos asked whether they live after their lease was gone, by outcome.");
+
+    public static readonly Counter<long> Evictions =
+        Meter.CreateCounter<long>("orleans.etcd.liveness.evictions", "{silo}", "Silos that this one declared dead after their lease was gone, by reason.");
 }

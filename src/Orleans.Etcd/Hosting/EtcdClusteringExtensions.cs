@@ -40,8 +40,7 @@ public static class EtcdClusteringExtensions
     {
         ArgumentNullException.ThrowIfNull(builder);
         builder.Services.AddEtcdClient(configure);
-        builder.Services.AddSingleton<IMembershipTable>(static services => services.OverEtcd<EtcdMembershipTable>(serviceKey: null));
-        return builder;
+        return builder.AddMembership(serviceKey: null);
     }
 
     /// <summary>Keeps the silo's membership in etcd, over a connection registered with <c>AddKeyedEtcdClient</c>.</summary>
@@ -52,8 +51,7 @@ public static class EtcdClusteringExtensions
     {
         ArgumentNullException.ThrowIfNull(builder);
         ArgumentException.ThrowIfNullOrEmpty(serviceKey);
-        builder.Services.AddSingleton<IMembershipTable>(services => services.OverEtcd<EtcdMembershipTable>(serviceKey));
-        return builder;
+        return builder.AddMembership(serviceKey);
     }
 
     /// <summary>Finds the cluster's gateways in etcd.</summary>
@@ -81,8 +79,7 @@ public static class EtcdClusteringExtensions
     {
         ArgumentNullException.ThrowIfNull(builder);
         builder.Services.AddEtcdClient(configure);
-        builder.Services.AddSingleton<IGatewayListProvider>(static services => services.OverEtcd<EtcdGatewayListProvider>(serviceKey: null));
-        return builder;
+        return builder.AddGateways(serviceKey: null);
     }
 
     /// <summary>Finds the cluster's gateways in etcd, over a connection registered with <c>AddKeyedEtcdClient</c>.</summary>
@@ -93,7 +90,39 @@ public static class EtcdClusteringExtensions
     {
         ArgumentNullException.ThrowIfNull(builder);
         ArgumentException.ThrowIfNullOrEmpty(serviceKey);
-        builder.Services.AddSingleton<IGatewayListProvider>(services => services.OverEtcd<EtcdGatewayListProvider>(serviceKey));
+        return builder.AddGateways(serviceKey);
+    }
+
+    private static ISiloBuilder AddMembership(this ISiloBuilder builder, string? serviceKey)
+    {
+        var services = builder.Services;
+        services.AddSingleton<IMembershipTable>(provider => provider.OverEtcd<EtcdMembershipTable>(serviceKey));
+        if (services.Any(service => service.ServiceType == typeof(ClusteringLifecycle)))
+            return builder;
+        services.AddSingleton<IConfigurationValidator, EtcdLivenessOptionsValidator>();
+        services.ConfigureFormatter<EtcdLivenessOptions>();
+        services.AddSingleton<LivenessClient>();
+        services.AddSingleton(static provider => new LivenessProbe(
+            provider.GetRequiredService<LivenessClient>(),
+            provider.GetRequiredService<IOptions<EtcdLivenessOptions>>().Value.PingTimeout,
+            provider.GetService<TimeProvider>() ?? TimeProvider.System));
+        services.AddSingleton<ClusteringLifecycle>();
+        services.AddSingleton<ILifecycleParticipant<ISiloLifecycle>>(static provider => provider.GetRequiredService<ClusteringLifecycle>());
+        return builder.AddGrainService<LivenessService>();
+    }
+
+    private static IClientBuilder AddGateways(this IClientBuilder builder, string? serviceKey)
+    {
+        builder.Services.AddSingleton<IGatewayListProvider>(provider => provider.OverEtcd<EtcdGatewayListProvider>(serviceKey));
+        // First of all, so that a user's own setting wins wherever it stands.
+        if (!builder.Services.Any(service => service.ImplementationType == typeof(PushedGatewayList)))
+            builder.Services.Insert(0, ServiceDescriptor.Singleton<IConfigureOptions<GatewayOptions>, PushedGatewayList>());
         return builder;
+    }
+
+    /// <summary>The list is kept up to date by a watch, so that looking at it costs no call to etcd.</summary>
+    private sealed class PushedGatewayList : IConfigureOptions<GatewayOptions>
+    {
+        public void Configure(GatewayOptions options) => options.GatewayListRefreshPeriod = TimeSpan.FromSeconds(1);
     }
 }

@@ -30,6 +30,23 @@ internal sealed class LiveView : IAsyncDisposable
     public Task<RangeSnapshot> WaitAsync(Func<RangeSnapshot, bool> condition, CancellationToken cancellationToken) =>
         LookAsync(() => _snapshot is { } snapshot && condition(snapshot) ? snapshot : null, cancellationToken);
 
+    /// <summary>Waits until the view shows what is asked for, and answers whether it did so in time.</summary>
+    /// <exception cref="ObjectDisposedException">The view or its connection is disposed.</exception>
+    public async Task<bool> WaitAsync(Func<RangeSnapshot, bool> condition, TimeSpan within, CancellationToken cancellationToken)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        limit.CancelAfter(within);
+        try
+        {
+            await WaitAsync(condition, limit.Token).ConfigureAwait(false);
+            return true;
+        }
+        catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
+        {
+            return false;
+        }
+    }
+
     /// <summary>Waits until the range has been read for the first time.</summary>
     /// <exception cref="EtcdException">etcd refuses it, which waiting does not change.</exception>
     /// <exception cref="ObjectDisposedException">The view or its connection is disposed.</exception>

@@ -24,10 +24,13 @@ internal sealed class ClusterProcesses(IReadOnlyList<Uri> endpoints) : IAsyncDis
     /// <param name="name">Its name.</param>
     /// <param name="ports">Where it listens; default anywhere.</param>
     /// <param name="defaultProbes">Whether it probes others as Orleans does by default, rather than to have the dead noticed soon.</param>
-    public async Task<SiloProcess> StartSiloAsync(string name, (int Silo, int Gateway)? ports = null, bool defaultProbes = false)
+    /// <param name="more">Other settings of the silo's program.</param>
+    public async Task<SiloProcess> StartSiloAsync(string name, (int Silo, int Gateway)? ports = null, bool defaultProbes = false, params (string Name, string Value)[] more)
     {
         var (siloPort, gatewayPort) = ports ?? (LoopbackPort.Take(), LoopbackPort.Take());
         var settings = new Dictionary<string, string> { ["Endpoints"] = string.Join(',', endpoints), ["ClusterId"] = _clusterId, ["DefaultProbes"] = $"{defaultProbes}" };
+        foreach (var (setting, value) in more)
+            settings[setting] = value;
         var silo = await SiloProcess.StartAsync(name, settings, siloPort, gatewayPort);
         _silos.Enqueue(silo);
         return silo;

@@ -1,9 +1,12 @@
 using System.Diagnostics;
+using System.Globalization;
 using System.Net;
 using System.Runtime.InteropServices;
 using System.Text;
+using System.Text.RegularExpressions;
 using Orleans.Configuration;
 using Orleans.Etcd.Testing;
+using Xunit;
 
 namespace Orleans.Etcd.Tests.Clusters;
 
@@ -59,6 +62,24 @@ internal sealed partial class SiloProcess : IAsyncDisposable
         foreach (var own in new[] { $"--SiloName={name}", $"--SiloPort={siloPort}", $"--GatewayPort={gatewayPort}" })
             start.ArgumentList.Add(own);
         return new SiloProcess(name, await ProcessStarter.StartAsync(start), new IPEndPoint(IPAddress.Loopback, siloPort), gatewayPort);
+    }
+
+    /// <summary>When this silo's own view first showed another silo with a status; null if it has not.</summary>
+    public DateTimeOffset? Saw(SiloProcess other, SiloStatus status)
+    {
+        var line = Regex.Match(Output, $@"^membership {Regex.Escape(other.Endpoint.ToString())}@\d+ {status} (\d+)\r?$", RegexOptions.Multiline);
+        return line.Success ? DateTimeOffset.FromUnixTimeMilliseconds(long.Parse(line.Groups[1].Value, CultureInfo.InvariantCulture)) : null;
+    }
+
+    /// <summary>Waits until this silo's own view shows another with a status, and answers when it first did.</summary>
+    public async Task<DateTimeOffset> SeesAsync(SiloProcess other, SiloStatus status, TimeSpan within)
+    {
+        for (var clock = Stopwatch.StartNew(); ; await Task.Delay(20))
+        {
+            if (Saw(other, status) is { } at)
+                return at;
+            Assert.True(clock.Elapsed < within, $"{Name} does not see {other.Name} {status} within {within}. Its output: {Output}");
+        }
     }
 
     /// <summary>Asks it to leave, as a service manager does (SIGTERM).</summary>

@@ -1,0 +1,176 @@
+using System.Text.Json;
+using Etcdserverpb;
+using Google.Protobuf;
+using Microsoft.Extensions.Logging;
+
+namespace Orleans.Etcd;
+
+/// <summary>This silo's own lease, by which the others see that it lives.</summary>
+/// <remarks>
+/// Invariant: while etcd can be reached, the silo's key exists and is attached to a lease that this process renews. When
+/// the lease is lost, or its key deleted or attached to another, a new one is made; the silo stays. Given back only when
+/// the silo leaves, after the table says that it is dead. A process that dies, or is frozen for longer than the TTL, or
+/// cut off from etcd for longer, loses it.
+/// </remarks>
+internal sealed partial class LivenessLease : IAsyncDisposable
+{
+    private static readonly TimeSpan FirstBackoff = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan LongestBackoff = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan RevokeTimeout = TimeSpan.FromSeconds(1);
+
+    private readonly EtcdConnection _etcd;
+    private readonly LiveView _view;
+    private readonly TimeSpan _ttl;
+    private readonly ByteString _key;
+    private readonly ByteString _value;
+    private readonly ILogger _logger;
+    private readonly CancellationTokenSource _stop = new();
+    private readonly TaskCompletionSource _tried = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly Task _loop;
+    private volatile Grant? _grant;
+    private int _disposed;
+
+    /// <param name="etcd">The connection.</param>
+    /// <param name="view">All liveness leases of the cluster.</param>
+    /// <param name="key">This silo's key.</param>
+    /// <param name="siloName">For who looks at the key with etcdctl.</param>
+    /// <param name="ttl">The time to live to ask for.</param>
+    /// <param name="logger">Told of each lease but the first that had to be made.</param>
+    public LivenessLease(EtcdConnection etcd, LiveView view, ByteString key, string siloName, TimeSpan ttl, ILogger<LivenessLease> logger)
+    {
+        _etcd = etcd;
+        _view = view;
+        _ttl = ttl;
+        _key = key;
+        _value = ByteString.CopyFrom(JsonSerializer.SerializeToUtf8Bytes(new LivenessValue { SiloName = siloName }, MembershipJson.Default.LivenessValue));
+        _logger = logger;
+        _loop = Detached.Run(RunAsync);
+    }
+
+    /// <summary>Completes when etcd was asked for the first time, whatever came of it.</summary>
+    public Task Tried => _tried.Task;
+
+    /// <summary>What may be assumed of the lease now; null until there is one.</summary>
+    public LeaseState? State => _grant?.Lease.State;
+
+    /// <summary>How long until it is taken for lost unless a renewal is answered; zero when there is none.</summary>
+    public TimeSpan Remaining => _grant?.Lease.Remaining ?? TimeSpan.Zero;
+
+    /// <summary>The time to live that etcd granted.</summary>
+    public TimeSpan Ttl => _grant?.Lease.Ttl ?? _ttl;
+
+    /// <summary>How long this very lease has been held; zero when there is none.</summary>
+    public TimeSpan Age => _grant is { } grant && grant.Lease.State is LeaseState.Held or LeaseState.Unknown ? _etcd.Time.GetElapsedTime(grant.Since) : TimeSpan.Zero;
+
+    /// <summary>Gives the lease back, so that nobody has to wait for its end.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        if (Interlocked.Exchange(ref _disposed, 1) != 0)
+            return;
+        await _stop.CancelAsync().ConfigureAwait(false);
+        await _loop.ConfigureAwait(false);
+        if (_grant is not null)
+        {
+            using var limit = new CancellationTokenSource(RevokeTimeout);
+            try
+            {
+                await _grant.Lease.RevokeAsync(limit.Token).ConfigureAwait(false);
+            }
+            catch (Exception exception) when (exception is EtcdException or OperationCanceledException or ObjectDisposedException)
+            {
+                Log.LeftToExpire(_logger, exception.Message);
+            }
+        }
+
+        _stop.Dispose();
+    }
+
+    private async Task RunAsync()
+    {
+        var backoff = FirstBackoff;
+        for (var told = false; !_stop.IsCancellationRequested && !_etcd.IsDisposed;)
+        {
+            try
+            {
+                var revision = await MakeAsync().ConfigureAwait(false);
+                if (_tried.Task.IsCompleted)
+                    Log.MadeAgain(_logger, _key.ToStringUtf8());
+                _tried.TrySetResult();
+                told = false;
+                backoff = FirstBackoff;
+                await LossAsync(revision).ConfigureAwait(false);
+                Log.Gone(_logger, _key.ToStringUtf8());
+                continue;
+            }
+            catch (Exception) when (_stop.IsCancellationRequested || _etcd.IsDisposed)
+            {
+                break;
+            }
+            catch (Exception exception)
+            {
+                _tried.TrySetResult();
+                if (!told)
+                    Log.NotMade(_logger, _key.ToStringUtf8(), exception.Message);
+                told = true;
+            }
+
+            await Task.Delay(backoff * (0.5 + (Random.Shared.NextDouble() / 2)), _etcd.Time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            backoff = backoff * 2 < LongestBackoff ? backoff * 2 : LongestBackoff;
+        }
+
+        _tried.TrySetResult();
+    }
+
+    /// <summary>Makes a lease and attaches the key to it; answers the revision at which that was so.</summary>
+    private async Task<(long Revision, int? Epoch)> MakeAsync()
+    {
+        var epoch = _view.Snapshot?.Epoch;
+        var lease = await _etcd.Leases.GrantAsync(_ttl, _stop.Token).ConfigureAwait(false);
+        try
+        {
+            var put = await _etcd.PutRepeatablyAsync(new PutRequest { Key = _key, Value = _value, Lease = lease.Id }, _stop.Token).ConfigureAwait(false);
+            _grant = new Grant(lease, _etcd.Time.GetTimestamp());
+            return (put.Header.Revision, epoch);
+        }
+        catch
+        {
+            await lease.DisposeAsync().ConfigureAwait(false);
+            throw;
+        }
+    }
+
+    /// <summary>Waits until the lease is lost or the key no longer hangs on it.</summary>
+    private async Task LossAsync((long Revision, int? Epoch) made)
+    {
+        var lease = _grant!.Lease;
+        using var lost = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token, lease.Lost);
+        try
+        {
+            await _view.WaitAsync(view => (view.Revision >= made.Revision || (made.Epoch is not null && view.Epoch != made.Epoch)) && !IsAttached(view, lease.Id), lost.Token).ConfigureAwait(false);
+            // What the server deleted or gave to another, no renewal brings back.
+            await lease.DisposeAsync().ConfigureAwait(false);
+        }
+        catch (OperationCanceledException) when (lease.Lost.IsCancellationRequested)
+        {
+        }
+    }
+
+    private bool IsAttached(RangeSnapshot view, long leaseId) => view.Values.TryGetValue(_key, out var value) && value.Lease == leaseId;
+
+    private sealed record Grant(EtcdLease Lease, long Since);
+
+    private static partial class Log
+    {
+        [LoggerMessage(72, LogLevel.Warning, "Liveness lease {Key} cannot be made; it is tried again, and until then other silos cannot see that this one lives. {Reason}")]
+        public static partial void NotMade(ILogger logger, string key, string reason);
+
+        [LoggerMessage(73, LogLevel.Warning, "Liveness lease {Key} is gone; another is made")]
+        public static partial void Gone(ILogger logger, string key);
+
+        [LoggerMessage(74, LogLevel.Information, "Liveness lease {Key} is held again")]
+        public static partial void MadeAgain(ILogger logger, string key);
+
+        [LoggerMessage(75, LogLevel.Information, "The liveness lease could not be given back and is left to expire. {Reason}")]
+        public static partial void LeftToExpire(ILogger logger, string reason);
+    }
+}

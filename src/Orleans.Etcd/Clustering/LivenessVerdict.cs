@@ -1,0 +1,14 @@
+namespace Orleans.Etcd;
+
+/// <summary>What came of asking a silo.</summary>
+internal enum LivenessVerdict
+{
+    /// <summary>It answered at least one of those who asked.</summary>
+    Answered,
+
+    /// <summary>It answered none, and each of them said so.</summary>
+    Silent,
+
+    /// <summary>It answered none, but one of the others could not be asked: the fault may be with this silo.</summary>
+    Unheard,
+}

@@ -1,0 +1,80 @@
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Options;
+using Orleans.Configuration;
+
+namespace Orleans.Etcd;
+
+/// <summary>
+/// Starts push and liveness with a silo and ends them with it: both before it joins; the lease is given back last of all,
+/// when the table says that the silo is dead.
+/// </summary>
+internal sealed class ClusteringLifecycle(IServiceProvider services) : ILifecycleParticipant<ISiloLifecycle>, IAsyncDisposable, IDisposable
+{
+    // Between the table being ready and the silo's row saying Joining.
+    private const int AfterTable = ServiceLifecycleStage.RuntimeGrainServices + 50;
+
+    // Stopping goes downwards, and the row says Dead just above it.
+    private const int AfterDead = ServiceLifecycleStage.RuntimeInitialize - 1;
+
+    private readonly CancellationTokenSource _stop = new();
+    private LiveView? _leases;
+    private Task _loops = Task.CompletedTask;
+
+    /// <summary>This silo's lease; null before it starts.</summary>
+    public LivenessLease? Lease { get; private set; }
+
+    public void Participate(ISiloLifecycle lifecycle)
+    {
+        // Whoever configured another table after ours does not want ours.
+        if (services.GetRequiredService<IMembershipTable>() is not EtcdMembershipTable table)
+            return;
+        lifecycle.Subscribe(nameof(ClusteringLifecycle), AfterTable, stop => StartAsync(table, stop), _ => StopWatchingAsync());
+        lifecycle.Subscribe(nameof(ClusteringLifecycle), AfterDead, _ => Task.CompletedTask, _ => LeaveAsync());
+    }
+
+    public void Dispose()
+    {
+        _stop.Cancel();
+        _leases?.Stop();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await StopWatchingAsync().ConfigureAwait(false);
+        await LeaveAsync().ConfigureAwait(false);
+    }
+
+    private async Task StartAsync(EtcdMembershipTable table, CancellationToken stop)
+    {
+        var membership = services.GetRequiredService<IClusterMembershipService>();
+        var silo = services.GetRequiredService<ILocalSiloDetails>();
+        var options = services.GetRequiredService<IOptions<EtcdLivenessOptions>>().Value;
+        var time = table.Etcd.Time;
+        _leases = new LiveView(table.Etcd, table.Layout.LivenessPrefix);
+        Lease = new LivenessLease(table.Etcd, _leases, table.Layout.LivenessKey(silo.SiloAddress), silo.Name, options.LeaseTtl, services.GetRequiredService<ILogger<LivenessLease>>());
+        var push = new MembershipPush(table, membership, services.GetRequiredService<ILogger<MembershipPush>>());
+        var monitor = new LivenessMonitor(_leases, Lease, table, membership, services.GetRequiredService<LivenessProbe>(), Policy(options), options.Agents, silo.SiloAddress, time, services.GetRequiredService<ILogger<LivenessMonitor>>());
+        _loops = Task.WhenAll(Detached.Run(() => push.RunAsync(_stop.Token)), Detached.Run(() => monitor.RunAsync(_stop.Token)));
+        // So that it is missed should it die as soon as it has joined. An etcd that does not answer keeps nobody from starting.
+        await Lease.Tried.WaitAsync(stop).ConfigureAwait(false);
+    }
+
+    // Where Orleans is told not to declare anybody dead, asking it to is no use.
+    private EtcdEvictionPolicy Policy(EtcdLivenessOptions options) =>
+        services.GetRequiredService<IOptions<ClusterMembershipOptions>>().Value.LivenessEnabled ? options.EvictionPolicy : EtcdEvictionPolicy.ReportOnly;
+
+    private async Task StopWatchingAsync()
+    {
+        await _stop.CancelAsync().ConfigureAwait(false);
+        await _loops.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+
+    private async Task LeaveAsync()
+    {
+        if (Lease is not null)
+            await Lease.DisposeAsync().ConfigureAwait(false);
+        if (_leases is not null)
+            await _leases.DisposeAsync().ConfigureAwait(false);
+    }
+}

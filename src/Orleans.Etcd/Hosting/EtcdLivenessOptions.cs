@@ -1,0 +1,34 @@
+namespace Orleans.Configuration;
+
+/// <summary>
+/// How a silo that has died is noticed: each silo holds a lease in etcd, and when that is gone a few others ask the
+/// silo itself before they declare it dead. The same on all silos of a cluster.
+/// </summary>
+/// <example><code>
+/// siloBuilder
+///     .UseEtcdClustering("http://127.0.0.1:2379")
+///     .Configure&lt;EtcdLivenessOptions&gt;(options => options.LeaseTtl = TimeSpan.FromSeconds(2));
+/// </code></example>
+public sealed class EtcdLivenessOptions
+{
+    /// <summary>
+    /// The time to live of a silo's lease. It is renewed every third of this time; a silo that dies is noticed after two
+    /// thirds of it to the whole, and up to half a second that etcd takes. Default 4 s; 1 s to 10 min, in whole seconds
+    /// (rounded up). etcd grants no less than one and a half times its election timeout, 2 s by default.
+    /// </summary>
+    public TimeSpan LeaseTtl { get; set; } = TimeSpan.FromSeconds(4);
+
+    /// <summary>
+    /// How long a silo whose lease is gone has to answer. A silo whose process has ended refuses the connection, and
+    /// nobody waits for it. Default 2 s; 100 ms to 1 min.
+    /// </summary>
+    public TimeSpan PingTimeout { get; set; } = TimeSpan.FromSeconds(2);
+
+    /// <summary>
+    /// How many silos ask it. All of them must have had no answer. Default 3; 1 to 10. Fewer where there are not so many.
+    /// </summary>
+    public int Agents { get; set; } = 3;
+
+    /// <summary>What is done about a silo whose lease is gone. Default <see cref="EtcdEvictionPolicy.EvictWhenUnreachable"/>.</summary>
+    public EtcdEvictionPolicy EvictionPolicy { get; set; } = EtcdEvictionPolicy.EvictWhenUnreachable;
+}
