@@ -1,3 +1,5 @@
+using System.Collections.Concurrent;
+using System.Diagnostics.Metrics;
 using System.Text.Json;
 using Etcdserverpb;
 using Google.Protobuf;
@@ -17,6 +19,9 @@ internal sealed partial class LivenessLease : IAsyncDisposable
     private static readonly TimeSpan FirstBackoff = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan LongestBackoff = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan RevokeTimeout = TimeSpan.FromSeconds(1);
+
+    // All of this process, for the gauges.
+    private static readonly ConcurrentDictionary<LivenessLease, KeyValuePair<string, object?>> All = new();
 
     private readonly EtcdConnection _etcd;
     private readonly LiveView _view;
@@ -44,14 +49,15 @@ internal sealed partial class LivenessLease : IAsyncDisposable
         _key = key;
         _value = ByteString.CopyFrom(JsonSerializer.SerializeToUtf8Bytes(new LivenessValue { SiloName = siloName }, MembershipJson.Default.LivenessValue));
         _logger = logger;
+        All.TryAdd(this, new("key", key.ToStringUtf8()));
         _loop = Detached.Run(RunAsync);
     }
 
     /// <summary>Completes when etcd was asked for the first time, whatever came of it.</summary>
     public Task Tried => _tried.Task;
 
-    /// <summary>What may be assumed of the lease now; null until there is one.</summary>
-    public LeaseState? State => _grant?.Lease.State;
+    /// <summary>Whether etcd has answered the last renewal that was due, and the key is there as far as this process knows.</summary>
+    public bool IsHeld => _grant?.Lease.State == LeaseState.Held;
 
     /// <summary>How long until it is taken for lost unless a renewal is answered; zero when there is none.</summary>
     public TimeSpan Remaining => _grant?.Lease.Remaining ?? TimeSpan.Zero;
@@ -62,11 +68,15 @@ internal sealed partial class LivenessLease : IAsyncDisposable
     /// <summary>How long this very lease has been held; zero when there is none.</summary>
     public TimeSpan Age => _grant is { } grant && grant.Lease.State is LeaseState.Held or LeaseState.Unknown ? _etcd.Time.GetElapsedTime(grant.Since) : TimeSpan.Zero;
 
+    public static IEnumerable<Measurement<double>> MeasureAll(Func<LivenessLease, TimeSpan> what) =>
+        All.Select(lease => new Measurement<double>(what(lease.Key).TotalSeconds, lease.Value));
+
     /// <summary>Gives the lease back, so that nobody has to wait for its end.</summary>
     public async ValueTask DisposeAsync()
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
+        All.TryRemove(this, out _);
         await _stop.CancelAsync().ConfigureAwait(false);
         await _loop.ConfigureAwait(false);
         if (_grant is not null)
@@ -92,10 +102,14 @@ internal sealed partial class LivenessLease : IAsyncDisposable
         {
             try
             {
+                var first = !_tried.Task.IsCompleted;
                 var revision = await MakeAsync().ConfigureAwait(false);
-                if (_tried.Task.IsCompleted)
-                    Log.MadeAgain(_logger, _key.ToStringUtf8());
                 _tried.TrySetResult();
+                // Answered too late, as may be while etcd elects a leader.
+                if (_grant!.Lease.State == LeaseState.Lost)
+                    continue;
+                if (!first)
+                    Log.MadeAgain(_logger, _key.ToStringUtf8());
                 told = false;
                 backoff = FirstBackoff;
                 await LossAsync(revision).ConfigureAwait(false);

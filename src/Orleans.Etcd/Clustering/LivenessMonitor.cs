@@ -147,7 +147,7 @@ internal sealed partial class LivenessMonitor(
             return false;
         }
 
-        if (own.State == LeaseState.Held && own.Age >= own.Ttl && leases.LastError is null && table.View.LastError is null)
+        if (own.IsHeld && own.Age >= own.Ttl && leases.LastError is null && table.View.LastError is null)
             return true;
         if (told.Add("doubt"))
             Log.InDoubt(logger, loss.Silo);

@@ -44,4 +44,10 @@ internal static class EtcdMeter
 
     public static readonly Counter<long> Evictions =
         Meter.CreateCounter<long>("orleans.etcd.liveness.evictions", "{silo}", "Silos that this one declared dead after their lease was gone, by reason.");
+
+    public static readonly ObservableGauge<double> LeaseAge =
+        Meter.CreateObservableGauge("orleans.etcd.liveness.lease.age", () => LivenessLease.MeasureAll(lease => lease.Age), "s", "How long this silo has held its present lease; 0 while it has none.");
+
+    public static readonly ObservableGauge<double> LeaseRemaining =
+        Meter.CreateObservableGauge("orleans.etcd.liveness.lease.remaining", () => LivenessLease.MeasureAll(lease => lease.Remaining), "s", "How long until this silo's lease is lost unless a renewal is answered; 0 while it has none.");
 }

@@ -18,11 +18,16 @@ internal sealed class ClusteringLifecycle(IServiceProvider services) : ILifecycl
     private const int AfterDead = ServiceLifecycleStage.RuntimeInitialize - 1;
 
     private readonly CancellationTokenSource _stop = new();
+    private volatile LivenessLease? _lease;
+    private EtcdConnection? _etcd;
     private LiveView? _leases;
     private Task _loops = Task.CompletedTask;
 
-    /// <summary>This silo's lease; null before it starts.</summary>
-    public LivenessLease? Lease { get; private set; }
+    /// <summary>This silo's lease; null before it joins and after it has left.</summary>
+    public LivenessLease? Lease => _lease;
+
+    /// <summary>Whether the silo's lease, once it has one, is kept over this connection.</summary>
+    public bool IsOver(EtcdConnection etcd) => _etcd == etcd;
 
     public void Participate(ISiloLifecycle lifecycle)
     {
@@ -50,14 +55,14 @@ internal sealed class ClusteringLifecycle(IServiceProvider services) : ILifecycl
         var membership = services.GetRequiredService<IClusterMembershipService>();
         var silo = services.GetRequiredService<ILocalSiloDetails>();
         var options = services.GetRequiredService<IOptions<EtcdLivenessOptions>>().Value;
-        var time = table.Etcd.Time;
-        _leases = new LiveView(table.Etcd, table.Layout.LivenessPrefix);
-        Lease = new LivenessLease(table.Etcd, _leases, table.Layout.LivenessKey(silo.SiloAddress), silo.Name, options.LeaseTtl, services.GetRequiredService<ILogger<LivenessLease>>());
+        _etcd = table.Etcd;
+        _leases = new LiveView(_etcd, table.Layout.LivenessPrefix);
+        var lease = _lease = new LivenessLease(_etcd, _leases, table.Layout.LivenessKey(silo.SiloAddress), silo.Name, options.LeaseTtl, services.GetRequiredService<ILogger<LivenessLease>>());
         var push = new MembershipPush(table, membership, services.GetRequiredService<ILogger<MembershipPush>>());
-        var monitor = new LivenessMonitor(_leases, Lease, table, membership, services.GetRequiredService<LivenessProbe>(), Policy(options), options.Agents, silo.SiloAddress, time, services.GetRequiredService<ILogger<LivenessMonitor>>());
+        var monitor = new LivenessMonitor(_leases, lease, table, membership, services.GetRequiredService<LivenessProbe>(), Policy(options), options.Agents, silo.SiloAddress, _etcd.Time, services.GetRequiredService<ILogger<LivenessMonitor>>());
         _loops = Task.WhenAll(Detached.Run(() => push.RunAsync(_stop.Token)), Detached.Run(() => monitor.RunAsync(_stop.Token)));
         // So that it is missed should it die as soon as it has joined. An etcd that does not answer keeps nobody from starting.
-        await Lease.Tried.WaitAsync(stop).ConfigureAwait(false);
+        await lease.Tried.WaitAsync(stop).ConfigureAwait(false);
     }
 
     // Where Orleans is told not to declare anybody dead, asking it to is no use.
@@ -72,8 +77,8 @@ internal sealed class ClusteringLifecycle(IServiceProvider services) : ILifecycl
 
     private async Task LeaveAsync()
     {
-        if (Lease is not null)
-            await Lease.DisposeAsync().ConfigureAwait(false);
+        if (Interlocked.Exchange(ref _lease, null) is { } lease)
+            await lease.DisposeAsync().ConfigureAwait(false);
         if (_leases is not null)
             await _leases.DisposeAsync().ConfigureAwait(false);
     }

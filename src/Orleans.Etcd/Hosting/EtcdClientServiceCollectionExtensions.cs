@@ -74,19 +74,25 @@ public static class EtcdClientServiceCollectionExtensions
         ArgumentNullException.ThrowIfNull(section);
         return options.Configure(etcd =>
         {
-            try
-            {
-                section.Bind(etcd);
-            }
-            catch (InvalidOperationException exception)
-            {
-                // It names the value and where it stands.
-                throw new OrleansConfigurationException(exception.Message, exception);
-            }
-
+            section.BindTo(etcd);
             if (section[nameof(EtcdOptions.Endpoints)] is { Length: > 0 } endpoints)
                 etcd.Endpoints = EtcdOptions.ParseEndpoints(endpoints);
         });
+    }
+
+    /// <summary>Fills options from configuration.</summary>
+    /// <exception cref="OrleansConfigurationException">A value does not fit.</exception>
+    internal static void BindTo(this IConfiguration section, object options)
+    {
+        try
+        {
+            section.Bind(options);
+        }
+        catch (InvalidOperationException exception)
+        {
+            // It names the value and where it stands.
+            throw new OrleansConfigurationException(exception.Message, exception);
+        }
     }
 
     private static OptionsBuilder<EtcdOptions> AddOptions(IServiceCollection services, string name)

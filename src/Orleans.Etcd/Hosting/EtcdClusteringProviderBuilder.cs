@@ -13,7 +13,8 @@ namespace Orleans.Etcd;
 /// <summary>
 /// Clustering by configuration alone: <c>Orleans:Clustering:ProviderType</c> = <c>Etcd</c> with <c>ServiceKey</c> (a
 /// registered connection), <c>ConnectionName</c> (a connection string with endpoints) or <c>Endpoints</c>; other
-/// options of <see cref="EtcdOptions"/> stand beside them under their own names.
+/// options of <see cref="EtcdOptions"/> stand beside them under their own names. Those of
+/// <see cref="EtcdLivenessOptions"/> stand in a section <c>Liveness</c> below.
 /// </summary>
 internal sealed class EtcdClusteringProviderBuilder : IProviderBuilder<ISiloBuilder>, IProviderBuilder<IClientBuilder>
 {
@@ -26,6 +27,7 @@ internal sealed class EtcdClusteringProviderBuilder : IProviderBuilder<ISiloBuil
             builder.UseKeyedEtcdClustering(key);
         else
             builder.UseEtcdClustering(options => Bind(options, configurationSection));
+        builder.Configure<EtcdLivenessOptions>(configurationSection.GetSection("Liveness").BindTo);
     }
 
     public void Configure(IClientBuilder builder, string? name, IConfigurationSection configurationSection)

@@ -36,13 +36,53 @@ internal sealed class ClusterProcesses(IReadOnlyList<Uri> endpoints) : IAsyncDis
         return silo;
     }
 
+    /// <summary>
+    /// Starts three silos whose probes are Orleans' own and waits until each sees all, and has held its lease long enough to
+    /// judge others. Settings for one silo only go to the first: those of where etcd is.
+    /// </summary>
+    public async Task<SiloProcess[]> StartThreeAsync(params (string Name, string Value)[] more)
+    {
+        var common = more.Where(setting => setting.Name != "Endpoints").ToArray();
+        var silos = await Task.WhenAll(
+            StartSiloAsync("one", defaultProbes: true, more: more),
+            StartSiloAsync("two", defaultProbes: true, more: common),
+            StartSiloAsync("three", defaultProbes: true, more: common));
+        await SettledAsync(silos);
+        return silos;
+    }
+
+    /// <summary>Waits until each silo sees all as Active, and for one default TTL more.</summary>
+    public async Task SettledAsync(params SiloProcess[] silos)
+    {
+        foreach (var silo in silos)
+        {
+            foreach (var other in silos)
+                await silo.SeesAsync(other, SiloStatus.Active, Limit);
+        }
+
+        await Task.Delay(new EtcdLivenessOptions().LeaseTtl);
+    }
+
+    public Task<TableCommits> WatchTableAsync(EtcdConnection etcd) => TableCommits.WatchAsync(etcd, new ClusterOptions { ServiceId = _clusterId, ClusterId = _clusterId });
+
+    /// <summary>A grain that lives on a given silo.</summary>
+    public async Task<IWhere> FindGrainAsync(SiloProcess silo)
+    {
+        for (var clock = Stopwatch.StartNew(); ;)
+        {
+            var grain = Client.GetGrain<IWhere>(Random.Shared.NextInt64());
+            if ((await grain.Here()).Endpoint.Equals(silo.Endpoint))
+                return grain;
+            Assert.True(clock.Elapsed < Limit, $"no grain comes to {silo.Name}");
+        }
+    }
+
     public async Task StartClientAsync()
     {
         var builder = Host.CreateApplicationBuilder();
         builder.Logging.ClearProviders();
         builder.UseOrleansClient(client => client
             .UseEtcdClustering(string.Join(',', endpoints))
-            .Configure<GatewayOptions>(options => options.GatewayListRefreshPeriod = TimeSpan.FromSeconds(1))
             .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = _clusterId));
         _client = builder.Build();
         await _client.StartAsync();

@@ -39,13 +39,15 @@ public sealed class ProcessTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd35
     public async Task RestartOnTheSamePort_BeforeItIsMissed_SupersedesTheOldRow()
     {
         await using var cluster = new ClusterProcesses([etcd.Server.Endpoint]);
-        var one = await cluster.StartSiloAsync("one", defaultProbes: true);
-        var two = await cluster.StartSiloAsync("two", defaultProbes: true);
+        // Or its lease would be missed before another process has started.
+        var left = ("Liveness:EvictionPolicy", "ReportOnly");
+        var one = await cluster.StartSiloAsync("one", defaultProbes: true, more: left);
+        var two = await cluster.StartSiloAsync("two", defaultProbes: true, more: left);
         await cluster.StartClientAsync();
         await cluster.SeesAsync(one, SiloStatus.Active);
         var old = await cluster.SeesAsync(two, SiloStatus.Active);
         await two.KillAsync();
-        var again = await cluster.StartSiloAsync("two", (two.Endpoint.Port, two.GatewayPort), defaultProbes: true);
+        var again = await cluster.StartSiloAsync("two", (two.Endpoint.Port, two.GatewayPort), defaultProbes: true, more: left);
         await cluster.AnswersAsync(one, again);
         var hosts = await cluster.Client.GetGrain<IManagementGrain>(0).GetDetailedHosts(onlyActive: false);
         var superseded = hosts.Single(host => host.SiloAddress.Equals(old.SiloAddress));

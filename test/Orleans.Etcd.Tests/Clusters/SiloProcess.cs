@@ -64,21 +64,17 @@ internal sealed partial class SiloProcess : IAsyncDisposable
         return new SiloProcess(name, await ProcessStarter.StartAsync(start), new IPEndPoint(IPAddress.Loopback, siloPort), gatewayPort);
     }
 
-    /// <summary>When this silo's own view first showed another silo with a status; null if it has not.</summary>
-    public DateTimeOffset? Saw(SiloProcess other, SiloStatus status)
-    {
-        var line = Regex.Match(Output, $@"^membership {Regex.Escape(other.Endpoint.ToString())}@\d+ {status} (\d+)\r?$", RegexOptions.Multiline);
-        return line.Success ? DateTimeOffset.FromUnixTimeMilliseconds(long.Parse(line.Groups[1].Value, CultureInfo.InvariantCulture)) : null;
-    }
+    /// <summary>Waits until this silo's own view shows another with a status, and answers when it first did.</summary>
+    public Task<DateTimeOffset> SeesAsync(SiloProcess other, SiloStatus status, TimeSpan within) => SeesAsync(other.Endpoint, status, within);
 
     /// <summary>Waits until this silo's own view shows another with a status, and answers when it first did.</summary>
-    public async Task<DateTimeOffset> SeesAsync(SiloProcess other, SiloStatus status, TimeSpan within)
+    public async Task<DateTimeOffset> SeesAsync(IPEndPoint other, SiloStatus status, TimeSpan within)
     {
         for (var clock = Stopwatch.StartNew(); ; await Task.Delay(20))
         {
             if (Saw(other, status) is { } at)
                 return at;
-            Assert.True(clock.Elapsed < within, $"{Name} does not see {other.Name} {status} within {within}. Its output: {Output}");
+            Assert.True(clock.Elapsed < within, $"{Name} does not see {other} {status} within {within}. Its output: {Output}");
         }
     }
 
@@ -109,6 +105,13 @@ internal sealed partial class SiloProcess : IAsyncDisposable
         if (!_process.HasExited)
             await KillAsync();
         _process.Dispose();
+    }
+
+    /// <summary>When this silo's own view first showed another with a status; null if it has not.</summary>
+    private DateTimeOffset? Saw(IPEndPoint other, SiloStatus status)
+    {
+        var line = Regex.Match(Output, $@"^membership {Regex.Escape(other.ToString())}@\d+ {status} (\d+)\r?$", RegexOptions.Multiline);
+        return line.Success ? DateTimeOffset.FromUnixTimeMilliseconds(long.Parse(line.Groups[1].Value, CultureInfo.InvariantCulture)) : null;
     }
 
     [LibraryImport("libc", EntryPoint = "kill")]
