@@ -25,6 +25,7 @@ for (var i = 0; i < args.Length; i++)
             Console.WriteLine(usage);
             return 0;
         default:
+            Console.Error.WriteLine(args[i] == "--endpoints" ? "--endpoints needs a URL." : $"There is no option '{args[i]}'.");
             Console.Error.WriteLine(usage);
             return 2;
     }

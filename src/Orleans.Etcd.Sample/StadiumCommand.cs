@@ -147,8 +147,7 @@ internal sealed class StadiumCommand(string? endpoints, bool once)
             {
                 options.ServiceId = "stadium";
                 options.ClusterId = _cluster;
-            })
-            .Configure<GatewayOptions>(options => options.GatewayListRefreshPeriod = TimeSpan.FromSeconds(1)));
+            }));
         return builder.Build();
     }
 

@@ -7,12 +7,14 @@ using Microsoft.Extensions.Options;
 using Orleans.Configuration;
 using Orleans.Etcd.Tests.Silo;
 
-// One silo, from options such as --Endpoints=http://127.0.0.1:2379 --ClusterId=c --SiloPort=1 --GatewayPort=2.
+// One silo, from options such as --Endpoints=http://127.0.0.1:2379 --ClusterId=c --SiloPort=1 --GatewayPort=2; over Redis
+// where --Redis=host:port says so, to compare with.
 var builder = Host.CreateApplicationBuilder(args);
 builder.Logging.SetMinimumLevel(LogLevel.Warning).AddFilter("Orleans.Etcd", LogLevel.Information);
 var configuration = builder.Configuration;
-builder.UseOrleans(silo => silo
-    .UseEtcdClustering((OptionsBuilder<EtcdOptions> options) => options.BindEtcd(configuration))
+builder.UseOrleans(silo => (configuration["Redis"] is { } redis
+        ? silo.UseRedisClustering(redis)
+        : silo.UseEtcdClustering((OptionsBuilder<EtcdOptions> options) => options.BindEtcd(configuration)))
     .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = configuration["ClusterId"]!)
     .Configure<ClusterMembershipOptions>(options =>
     {

@@ -271,7 +271,10 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
             try
             {
                 var response = await _etcd.TxnAsync(request, cancellationToken).ConfigureAwait(false);
-                return response.Succeeded || (attempt > 1 && WasOurs(response, row, expectedRow, expectedVersion, tableVersion.Version, writeId));
+                if (response.Succeeded || (attempt > 1 && WasOurs(response, row, expectedRow, expectedVersion, tableVersion.Version, writeId)))
+                    return true;
+                EtcdMeter.Conflicts.Add(1);
+                return false;
             }
             catch (EtcdException exception) when (exception.OutcomeUnknown && attempt < MaxAttemptsOfOneWrite)
             {

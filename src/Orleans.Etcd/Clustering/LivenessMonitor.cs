@@ -2,7 +2,6 @@ using System.Security.Cryptography;
 using System.Text;
 using Google.Protobuf;
 using Microsoft.Extensions.Logging;
-using Orleans.Configuration;
 
 namespace Orleans.Etcd;
 

@@ -36,6 +36,9 @@ internal static class EtcdMeter
     public static readonly Counter<long> UnreadableValues =
         Meter.CreateCounter<long>("orleans.etcd.values.unreadable", "{value}", "Values under our prefix that could not be parsed and were skipped.");
 
+    public static readonly Counter<long> Conflicts =
+        Meter.CreateCounter<long>("orleans.etcd.membership.conflicts", "{write}", "Writes of the membership table that were refused because another silo had written first.");
+
     public static readonly Counter<long> Refreshes =
         Meter.CreateCounter<long>("orleans.etcd.membership.refreshes", "{refresh}", "Reads of the membership table that a push caused, by outcome.");
 

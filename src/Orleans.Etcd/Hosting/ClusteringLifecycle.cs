@@ -38,11 +38,8 @@ internal sealed class ClusteringLifecycle(IServiceProvider services) : ILifecycl
         lifecycle.Subscribe(nameof(ClusteringLifecycle), AfterDead, _ => Task.CompletedTask, _ => LeaveAsync());
     }
 
-    public void Dispose()
-    {
-        _stop.Cancel();
-        _leases?.Stop();
-    }
+    /// <summary>Does not wait for etcd to have the lease back.</summary>
+    public void Dispose() => _ = Detached.Run(() => DisposeAsync().AsTask());
 
     public async ValueTask DisposeAsync()
     {

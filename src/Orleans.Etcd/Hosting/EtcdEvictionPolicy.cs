@@ -1,4 +1,4 @@
-namespace Orleans.Configuration;
+namespace Orleans.Etcd;
 
 /// <summary>
 /// What is done about a silo whose lease in etcd is gone while the membership table does not say that it is dead.

@@ -1,3 +1,5 @@
+using Orleans.Etcd;
+
 namespace Orleans.Configuration;
 
 /// <summary>

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.Options;
+using Orleans.Etcd;
 
 namespace Orleans.Configuration;
 

@@ -28,23 +28,23 @@ public sealed class EtcdOptions
     public string KeyPrefix { get; set; } = DefaultKeyPrefix;
 
     /// <summary>etcd user, for a cluster with authentication enabled. Default: none.</summary>
-    public string? UserName { get; set; }
+    public string? UserName { get; set => field = NullIfEmpty(value); }
 
     /// <summary>Password of <see cref="UserName"/>; required with it, refused without it. Default: none.</summary>
     [Redact]
-    public string? Password { get; set; }
+    public string? Password { get; set => field = NullIfEmpty(value); }
 
     /// <summary>
     /// PEM file with the certificate authorities that etcd's server certificate must chain to; then the machine's own
     /// trust store is not consulted. Default: none, the machine's trust store decides. <c>https</c> endpoints only.
     /// </summary>
-    public string? CaCertificateFile { get; set; }
+    public string? CaCertificateFile { get; set => field = NullIfEmpty(value); }
 
     /// <summary>PEM file with the client certificate for mutual TLS. Default: none. Needs <see cref="ClientKeyFile"/>.</summary>
-    public string? ClientCertificateFile { get; set; }
+    public string? ClientCertificateFile { get; set => field = NullIfEmpty(value); }
 
     /// <summary>PEM file with the private key of <see cref="ClientCertificateFile"/>. Default: none.</summary>
-    public string? ClientKeyFile { get; set; }
+    public string? ClientKeyFile { get; set => field = NullIfEmpty(value); }
 
     /// <summary>
     /// The client certificate, with its private key, for mutual TLS, instead of the two files. Default: none.
@@ -56,7 +56,7 @@ public sealed class EtcdOptions
     /// The name that etcd's certificate must carry, where it is not the host of the endpoint (an address, a proxy).
     /// Default: none, the endpoint's host is checked.
     /// </summary>
-    public string? ServerName { get; set; }
+    public string? ServerName { get; set => field = NullIfEmpty(value); }
 
     /// <summary>
     /// The longest that one attempt of a call may take. Default 5 s; 100 ms to 5 min. A call that times out on one
@@ -101,4 +101,7 @@ public sealed class EtcdOptions
         copy.Endpoints = [.. Endpoints];
         return copy;
     }
+
+    // What configuration has for a value that is not set.
+    private static string? NullIfEmpty(string? value) => string.IsNullOrEmpty(value) ? null : value;
 }

@@ -1,3 +1,5 @@
+using Orleans.Etcd.Testing;
+
 namespace Orleans.Etcd.Benchmarks;
 
 /// <summary>Where things that are not kept in git go, wherever the program is called from.</summary>
@@ -14,5 +16,20 @@ internal static class Repository
         }
 
         return Directory.GetCurrentDirectory();
+    }
+
+    /// <summary>ETCD_BIN decides; else 3.5, which the published figures are of, before whatever the machine has.</summary>
+    public static string Etcd()
+    {
+        if (Environment.GetEnvironmentVariable("ETCD_BIN") is { Length: > 0 })
+            return EtcdBinary.Find();
+        try
+        {
+            return EtcdBinary.Find("3.5");
+        }
+        catch (FileNotFoundException)
+        {
+            return EtcdBinary.Find();
+        }
     }
 }

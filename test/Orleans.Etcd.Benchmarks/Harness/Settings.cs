@@ -3,9 +3,10 @@ using System.Globalization;
 namespace Orleans.Etcd.Benchmarks;
 
 /// <summary>The command line. Quick is one round of few operations: it shows that all works, not how fast.</summary>
-internal sealed record Settings(string Name, int Rounds, bool Quick, string JsonFile)
+internal sealed record Settings(string Name, int? ChosenRounds, bool Quick, string JsonFile)
 {
-    private const int DefaultRounds = 7;
+    /// <summary>How many rounds count.</summary>
+    public int Rounds => RoundsOr(7);
 
     public static Settings? Parse(string[] arguments)
     {
@@ -36,8 +37,11 @@ internal sealed record Settings(string Name, int Rounds, bool Quick, string Json
 
         return name is null
             ? null
-            : new Settings(name, rounds ?? (quick ? 1 : DefaultRounds), quick, json ?? Path.Combine(Repository.Artifacts, "benchmarks.jsonl"));
+            : new Settings(name, rounds, quick, json ?? Path.Combine(Repository.Artifacts, "benchmarks.jsonl"));
     }
+
+    /// <summary>How many rounds count, where a benchmark has a default of its own.</summary>
+    public int RoundsOr(int full) => ChosenRounds ?? (Quick ? 1 : full);
 
     /// <summary>How many operations a round has: a twentieth when it has to be quick.</summary>
     public int Operations(int full) => Quick ? Math.Max(3, full / 20) : full;

@@ -14,7 +14,7 @@ internal sealed class MembershipBenchmark : IBenchmark
     {
         // In the repository and not in the temporary directory, which may be memory.
         var data = Directory.CreateDirectory(Path.Combine(Repository.Artifacts, "benchmark-data")).FullName;
-        await using var server = await EtcdServer.StartAsync(new EtcdServerOptions { BinaryPath = Etcd(), DataDirectory = data }, cancellationToken);
+        await using var server = await EtcdServer.StartAsync(new EtcdServerOptions { BinaryPath = Repository.Etcd(), DataDirectory = data }, cancellationToken);
         contest.Report.Note($"etcd {server.Version}, one member, data on disk; .NET {Environment.Version}, {Environment.ProcessorCount} cores; rounds: {contest.Settings.Rounds}");
         using var bare = new BareEtcd(server);
         await using var etcd = new EtcdConnection(new EtcdOptions { Endpoints = { server.Endpoint.ToString() } });
@@ -23,20 +23,5 @@ internal sealed class MembershipBenchmark : IBenchmark
         await new MembershipReads(contest, bare, etcd, data).RunAsync(cancellationToken);
         await new GatewayReads(contest, bare, etcd).RunAsync(cancellationToken);
         await new MembershipRequests(contest, bare, etcd).RunAsync(cancellationToken);
-    }
-
-    // ETCD_BIN decides; else 3.5, which the published figures are of, before whatever the machine has.
-    private static string Etcd()
-    {
-        if (Environment.GetEnvironmentVariable("ETCD_BIN") is { Length: > 0 })
-            return EtcdBinary.Find();
-        try
-        {
-            return EtcdBinary.Find("3.5");
-        }
-        catch (FileNotFoundException)
-        {
-            return EtcdBinary.Find();
-        }
     }
 }

@@ -1,4 +1,5 @@
 using System.Globalization;
+using Orleans.Etcd.Tests.Silo;
 using Orleans.Etcd.Tests.Testing;
 using Xunit;
 using Xunit.Abstractions;

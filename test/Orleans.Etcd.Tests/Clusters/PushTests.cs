@@ -1,4 +1,5 @@
 using Orleans.Etcd.Testing;
+using Orleans.Etcd.Tests.Silo;
 using Xunit;
 using Xunit.Abstractions;
 

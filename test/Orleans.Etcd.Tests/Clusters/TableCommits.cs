@@ -3,6 +3,7 @@ using System.Net;
 using Microsoft.Extensions.Logging.Abstractions;
 using Orleans.Configuration;
 using Orleans.Etcd.Tests.Clustering;
+using Orleans.Etcd.Tests.Silo;
 using Orleans.Etcd.Tests.Testing;
 using Xunit;
 

@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Orleans.Configuration;
 using Orleans.Etcd.Testing;
+using Orleans.Etcd.Tests.Silo;
 using Xunit;
 
 namespace Orleans.Etcd.Tests.Clusters;

@@ -32,6 +32,10 @@ internal sealed class JsonGateway : IDisposable
     public Task PutAsync(string key, string value, string? token = null, CancellationToken cancellationToken = default) =>
         PostAsync("/v3/kv/put", new() { ["key"] = Encode(key), ["value"] = Encode(value) }, token, cancellationToken);
 
+    /// <summary>Raises or clears the alarm of a server that is out of space: it answers reads and takes no writes.</summary>
+    public Task SetNoSpaceAsync(bool raised) =>
+        PostAsync("/v3/maintenance/alarm", new() { ["action"] = raised ? "ACTIVATE" : "DEACTIVATE", ["alarm"] = "NOSPACE" }, null, default);
+
     public async Task<string?> GetAsync(string key, string? token = null, CancellationToken cancellationToken = default)
     {
         var answer = await PostAsync("/v3/kv/range", new() { ["key"] = Encode(key) }, token, cancellationToken);

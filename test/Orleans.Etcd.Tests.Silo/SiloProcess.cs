@@ -6,9 +6,8 @@ using System.Text;
 using System.Text.RegularExpressions;
 using Orleans.Configuration;
 using Orleans.Etcd.Testing;
-using Xunit;
 
-namespace Orleans.Etcd.Tests.Clusters;
+namespace Orleans.Etcd.Tests.Silo;
 
 /// <summary>A silo in a process of its own, which can be asked to leave, killed and frozen by its id.</summary>
 internal sealed partial class SiloProcess : IAsyncDisposable
@@ -74,7 +73,8 @@ internal sealed partial class SiloProcess : IAsyncDisposable
         {
             if (Saw(other, status) is { } at)
                 return at;
-            Assert.True(clock.Elapsed < within, $"{Name} does not see {other} {status} within {within}. Its output: {Output}");
+            if (clock.Elapsed >= within)
+                throw new TimeoutException($"{Name} does not see {other} {status} within {within}. Its output: {Output}");
         }
     }
 

@@ -1,0 +1,145 @@
+using System.Diagnostics;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Orleans.Configuration;
+using Orleans.Etcd.Testing;
+using Orleans.Etcd.Tests.Silo;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>Three silo processes and a client over one provider, all with that provider's and Orleans' default options.</summary>
+internal sealed class FailoverCluster : IAsyncDisposable
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(3);
+    private static readonly TimeSpan CallEvery = TimeSpan.FromMilliseconds(50);
+
+    private readonly Dictionary<string, string> _settings;
+    private readonly Queue<SiloProcess> _silos = [];
+    private readonly IHost _client;
+    private int _started;
+
+    private FailoverCluster(string name, string setting, string address, Action<IClientBuilder> provider)
+    {
+        Name = name;
+        var id = $"failover-{Guid.NewGuid():N}";
+        _settings = new Dictionary<string, string> { [setting] = address, ["ClusterId"] = id, ["DefaultProbes"] = "true" };
+        var builder = Host.CreateApplicationBuilder();
+        builder.Logging.ClearProviders();
+        builder.UseOrleansClient(client =>
+        {
+            provider(client);
+            client.Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = id);
+        });
+        _client = builder.Build();
+    }
+
+    public string Name { get; }
+
+    public static Task<FailoverCluster> OverEtcdAsync(Uri endpoint) =>
+        StartAsync(new FailoverCluster("Orleans.Etcd", "Endpoints", endpoint.ToString(), client => client.UseEtcdClustering(endpoint.ToString())));
+
+    public static Task<FailoverCluster> OverRedisAsync(string address) =>
+        StartAsync(new FailoverCluster("Clustering.Redis", "Redis", address, client => client.UseRedisClustering(address)));
+
+    /// <summary>
+    /// Kills one of the three, lets another join, and answers in seconds: until both others see it dead, until a call to a
+    /// grain that lived there succeeds, and from the start of the new silo's process until both others see it Active.
+    /// </summary>
+    public async Task<Failover> KillOneAsync(CancellationToken cancellationToken)
+    {
+        // Settled, and then at no particular time between two renewals or probes.
+        await Task.Delay(TimeSpan.FromSeconds(5 + (5 * Random.Shared.NextDouble())), cancellationToken);
+        var victim = _silos.Dequeue();
+        var grain = await FindGrainAsync(victim, cancellationToken);
+        var killed = DateTimeOffset.UtcNow;
+        await victim.KillAsync();
+        var call = FirstCallAsync(grain, killed, cancellationToken);
+        var dead = await SeenAsync(victim, SiloStatus.Dead);
+        var called = await call;
+
+        var started = DateTimeOffset.UtcNow;
+        var joining = await StartSiloAsync();
+        var seen = await SeenAsync(joining, SiloStatus.Active);
+        await joining.SeesAsync(joining, SiloStatus.Active, Limit);
+        _silos.Enqueue(joining);
+        return new Failover((dead - killed).TotalSeconds, called.TotalSeconds, (seen - started).TotalSeconds);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (var silo in _silos)
+            await silo.DisposeAsync();
+        await ((IAsyncDisposable)_client).DisposeAsync();
+    }
+
+    private static async Task<FailoverCluster> StartAsync(FailoverCluster cluster)
+    {
+        try
+        {
+            for (var i = 0; i < 3; i++)
+                cluster._silos.Enqueue(await cluster.StartSiloAsync());
+            foreach (var silo in cluster._silos)
+                await cluster.SeenAsync(silo, SiloStatus.Active);
+            await cluster._client.StartAsync();
+            return cluster;
+        }
+        catch
+        {
+            await cluster.DisposeAsync();
+            throw;
+        }
+    }
+
+    private Task<SiloProcess> StartSiloAsync() =>
+        SiloProcess.StartAsync($"silo{++_started}", _settings, LoopbackPort.Take(), LoopbackPort.Take());
+
+    /// <summary>When the last of the silos that are left saw it.</summary>
+    private async Task<DateTimeOffset> SeenAsync(SiloProcess silo, SiloStatus status)
+    {
+        var seen = await Task.WhenAll(_silos.Select(other => other.SeesAsync(silo, status, Limit)));
+        return seen.Max();
+    }
+
+    private async Task<IWhere> FindGrainAsync(SiloProcess silo, CancellationToken cancellationToken)
+    {
+        for (var clock = Stopwatch.StartNew(); clock.Elapsed < Limit;)
+        {
+            var grain = _client.Services.GetRequiredService<IClusterClient>().GetGrain<IWhere>(Random.Shared.NextInt64());
+            if ((await grain.Here().WaitAsync(cancellationToken)).Endpoint.Equals(silo.Endpoint))
+                return grain;
+        }
+
+        throw new TimeoutException($"No grain came to {silo.Name}.");
+    }
+
+    /// <summary>Calls again and again, as callers do that do not wait for each other; answers when the first was answered.</summary>
+    private static async Task<TimeSpan> FirstCallAsync(IWhere grain, DateTimeOffset from, CancellationToken cancellationToken)
+    {
+        var first = new TaskCompletionSource<TimeSpan>(TaskCreationOptions.RunContinuationsAsynchronously);
+        async Task CallAsync()
+        {
+            try
+            {
+                await grain.Here();
+                first.TrySetResult(DateTimeOffset.UtcNow - from);
+            }
+            catch (Exception exception) when (exception is OrleansException or TimeoutException)
+            {
+                // It went with the dead silo.
+            }
+        }
+
+        while (!first.Task.IsCompleted)
+        {
+            _ = CallAsync();
+            await Task.WhenAny(first.Task, Task.Delay(CallEvery, cancellationToken));
+            cancellationToken.ThrowIfCancellationRequested();
+        }
+
+        return await first.Task;
+    }
+}
+
+/// <summary>Seconds.</summary>
+internal sealed record Failover(double Dead, double Call, double Join);

@@ -1,0 +1,117 @@
+using System.Diagnostics;
+using System.Diagnostics.Metrics;
+using System.Net;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Orleans.Configuration;
+using Orleans.Etcd.Testing;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>
+/// Many silos, all in this process, that start at the same moment: until each of them sees all as Active, and how many
+/// writes of the table were refused because another had written first. With push and without.
+/// </summary>
+internal sealed class JoinAtOnce(Contest contest, Uri etcd)
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(5);
+
+    public async Task RunAsync(CancellationToken cancellationToken)
+    {
+        var silos = contest.Settings.Quick ? 10 : 50;
+        List<(double Seconds, long Conflicts)> with = [], without = [];
+        // Whichever is first also pays for what .NET compiles.
+        await JoinAsync(silos: 5, push: true, cancellationToken);
+        for (var round = 0; round < contest.Settings.RoundsOr(3); round++)
+        {
+            with.Add(await JoinAsync(silos, push: true, cancellationToken));
+            without.Add(await JoinAsync(silos, push: false, cancellationToken));
+        }
+
+        contest.Add($"join-at-once {silos}", "s", "push", "no push", [.. with.Select(run => run.Seconds)], [.. without.Select(run => run.Seconds)]);
+        contest.Add($"join-at-once {silos}", "conflicts", "push", "no push", [.. with.Select(run => (double)run.Conflicts)], [.. without.Select(run => (double)run.Conflicts)]);
+    }
+
+    private async Task<(double Seconds, long Conflicts)> JoinAsync(int silos, bool push, CancellationToken cancellationToken)
+    {
+        long conflicts = 0;
+        using var listener = new MeterListener();
+        listener.InstrumentPublished = static (instrument, me) =>
+        {
+            if (instrument.Name == "orleans.etcd.membership.conflicts")
+                me.EnableMeasurementEvents(instrument);
+        };
+        listener.SetMeasurementEventCallback<long>((_, count, _, _) => Interlocked.Add(ref conflicts, count));
+        listener.Start();
+
+        var id = $"join-{Guid.NewGuid():N}";
+        var hosts = Enumerable.Range(0, silos).Select(_ => Build(id, push)).ToList();
+        try
+        {
+            var clock = Stopwatch.StartNew();
+            await Task.WhenAll(hosts.Select(host => host.StartAsync(cancellationToken)));
+            while (!hosts.All(host => SeesAll(host, silos)))
+            {
+                if (clock.Elapsed > Limit)
+                    throw new TimeoutException($"{silos} silos do not all see each other within {Limit}.");
+                await Task.Delay(20, cancellationToken);
+            }
+
+            return (clock.Elapsed.TotalSeconds, Interlocked.Read(ref conflicts));
+        }
+        finally
+        {
+            // Killed rather than stopped: only joining is of interest.
+            using var at = new CancellationTokenSource();
+            await at.CancelAsync();
+            await Task.WhenAll(hosts.Select(host => host.StopAsync(at.Token))).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            foreach (var host in hosts)
+                await ((IAsyncDisposable)host).DisposeAsync();
+        }
+    }
+
+    private static bool SeesAll(IHost host, int silos) =>
+        host.Services.GetRequiredService<IClusterMembershipService>().CurrentSnapshot.Members.Values.Count(member => member.Status == SiloStatus.Active) == silos;
+
+    private IHost Build(string id, bool push)
+    {
+        var builder = Host.CreateApplicationBuilder();
+        builder.Logging.ClearProviders();
+        builder.UseOrleans(silo =>
+        {
+            silo.UseEtcdClustering(etcd.ToString());
+            silo.Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = id);
+            silo.ConfigureEndpoints(IPAddress.Loopback, LoopbackPort.Take(), LoopbackPort.Take());
+            if (!push)
+            {
+                // Where the table is not ours as it is, neither push nor liveness starts.
+                var table = silo.Services.Last(service => service.ServiceType == typeof(IMembershipTable));
+                silo.Services.Remove(table);
+                silo.Services.AddSingleton<IMembershipTable>(services => new Unpushed((EtcdMembershipTable)table.ImplementationFactory!(services)));
+            }
+        });
+        return builder.Build();
+    }
+
+    private sealed class Unpushed(EtcdMembershipTable table) : IMembershipTable, IAsyncDisposable
+    {
+        public Task InitializeMembershipTable(bool tryInitTableVersion) => table.InitializeMembershipTable(tryInitTableVersion);
+
+        public Task DeleteMembershipTableEntries(string clusterId) => table.DeleteMembershipTableEntries(clusterId);
+
+        public Task CleanupDefunctSiloEntries(DateTimeOffset beforeDate) => table.CleanupDefunctSiloEntries(beforeDate);
+
+        public Task<MembershipTableData> ReadRow(SiloAddress key) => table.ReadRow(key);
+
+        public Task<MembershipTableData> ReadAll() => table.ReadAll();
+
+        public Task<bool> InsertRow(MembershipEntry entry, TableVersion tableVersion) => table.InsertRow(entry, tableVersion);
+
+        public Task<bool> UpdateRow(MembershipEntry entry, string etag, TableVersion tableVersion) => table.UpdateRow(entry, etag, tableVersion);
+
+        public Task UpdateIAmAlive(MembershipEntry entry) => table.UpdateIAmAlive(entry);
+
+        public ValueTask DisposeAsync() => table.DisposeAsync();
+    }
+}
