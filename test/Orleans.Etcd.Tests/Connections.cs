@@ -1,5 +1,7 @@
 using Etcdserverpb;
 using Google.Protobuf;
+using Microsoft.Extensions.Logging;
+using Microsoft.Extensions.Logging.Abstractions;
 using Mvccpb;
 using Orleans.Configuration;
 using Orleans.Etcd.Testing;
@@ -49,6 +51,13 @@ internal static class Connections
         Endpoints = [.. endpoints.Select(endpoint => endpoint.ToString())],
         RequestTimeout = requestTimeout,
     });
+
+    /// <summary>A cluster's membership table, not yet initialised, with Orleans' default options where none are given.</summary>
+    public static EtcdMembershipTable Table(this EtcdConnection etcd, ClusterOptions cluster, ClusterMembershipOptions? membership = null, ILogger<EtcdMembershipTable>? logger = null) => new(
+        etcd,
+        Microsoft.Extensions.Options.Options.Create(cluster),
+        Microsoft.Extensions.Options.Options.Create(membership ?? new ClusterMembershipOptions()),
+        logger ?? NullLogger<EtcdMembershipTable>.Instance);
 
     public static Task<PutResponse> PutAsync(this EtcdConnection etcd, string key, string value, long lease = 0, CancellationToken cancellationToken = default) =>
         etcd.PutAsync(new PutRequest { Key = Bytes(key), Value = Bytes(value), Lease = lease }, cancellationToken);

@@ -56,7 +56,7 @@ internal sealed partial class LivenessLease : IAsyncDisposable
     /// <summary>Completes when etcd was asked for the first time, whatever came of it.</summary>
     public Task Tried => _tried.Task;
 
-    /// <summary>Whether etcd has answered the last renewal that was due, and the key is there as far as this process knows.</summary>
+    /// <summary>Whether there is a lease and etcd has answered the last renewal that was due.</summary>
     public bool IsHeld => _grant?.Lease.State == LeaseState.Held;
 
     /// <summary>How long until it is taken for lost unless a renewal is answered; zero when there is none.</summary>

@@ -41,10 +41,7 @@ internal sealed partial class LivenessMonitor(
         var again = false;
         while (!stop.IsCancellationRequested)
         {
-            if (again)
-                await leases.WaitAsync(view => view != _seen, Tick, stop).ConfigureAwait(false);
-            else
-                await leases.WaitAsync(view => view != _seen, stop).ConfigureAwait(false);
+            await leases.WaitAsync(view => view != _seen, again ? Tick : Timeout.InfiniteTimeSpan, stop).ConfigureAwait(false);
             try
             {
                 await LookAsync(stop).ConfigureAwait(false);

@@ -9,7 +9,8 @@ public static class EtcdHealthCheckExtensions
 {
     /// <summary>
     /// Adds a check that is healthy when etcd answers a linearizable read within the request timeout, and degraded when it
-    /// does, but a silo over the same connection does not hold its own liveness lease at the moment. A connection that cannot be made, for want of usable options or of a registration under the key, is a failure like any other.
+    /// does, but a silo over the same connection does not hold its own liveness lease at the moment. A connection that
+    /// cannot be made, for want of usable options or of a registration under the key, is a failure like any other.
     /// </summary>
     /// <param name="builder">The health checks.</param>
     /// <param name="name">The check's name; default <c>etcd</c>.</param>

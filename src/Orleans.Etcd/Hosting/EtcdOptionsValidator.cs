@@ -22,12 +22,12 @@ public sealed class EtcdOptionsValidator : IValidateOptions<EtcdOptions>
         ValidateKeyPrefix(options, failures);
         ValidateCredentials(options, failures);
         ValidateTls(options, failures);
-        Range(nameof(options.RequestTimeout), options.RequestTimeout, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(5), failures);
-        Range(nameof(options.ConnectTimeout), options.ConnectTimeout, TimeSpan.FromMilliseconds(50), TimeSpan.FromMinutes(1), failures);
-        Range(nameof(options.KeepAlivePingDelay), options.KeepAlivePingDelay, TimeSpan.FromSeconds(6), TimeSpan.FromMinutes(10), failures);
-        Range(nameof(options.KeepAlivePingTimeout), options.KeepAlivePingTimeout, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(1), failures);
-        Range(nameof(options.MaxReconnectBackoff), options.MaxReconnectBackoff, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(1), failures);
-        Range(nameof(options.WatchProgressInterval), options.WatchProgressInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(10), failures);
+        OptionRange.Check(Name(nameof(options.RequestTimeout)), options.RequestTimeout, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(5), failures);
+        OptionRange.Check(Name(nameof(options.ConnectTimeout)), options.ConnectTimeout, TimeSpan.FromMilliseconds(50), TimeSpan.FromMinutes(1), failures);
+        OptionRange.Check(Name(nameof(options.KeepAlivePingDelay)), options.KeepAlivePingDelay, TimeSpan.FromSeconds(6), TimeSpan.FromMinutes(10), failures);
+        OptionRange.Check(Name(nameof(options.KeepAlivePingTimeout)), options.KeepAlivePingTimeout, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(1), failures);
+        OptionRange.Check(Name(nameof(options.MaxReconnectBackoff)), options.MaxReconnectBackoff, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(1), failures);
+        OptionRange.Check(Name(nameof(options.WatchProgressInterval)), options.WatchProgressInterval, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(10), failures);
         return failures.Count == 0 ? ValidateOptionsResult.Success : ValidateOptionsResult.Fail(failures);
     }
 
@@ -126,12 +126,6 @@ public sealed class EtcdOptionsValidator : IValidateOptions<EtcdOptions>
         {
             failures.Add($"{Name(option)} '{Quote(file)}' cannot be used as a PEM file: {exception.Message}");
         }
-    }
-
-    private static void Range(string option, TimeSpan value, TimeSpan least, TimeSpan most, List<string> failures)
-    {
-        if (value < least || value > most)
-            failures.Add($"{Name(option)} is {value}; it must lie between {least} and {most}.");
     }
 
     /// <summary>As <see cref="Quote"/>, without what may be a user and a password.</summary>

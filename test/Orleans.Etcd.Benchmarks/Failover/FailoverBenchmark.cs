@@ -19,7 +19,7 @@ internal sealed class FailoverBenchmark : IBenchmark
 
     public async Task RunAsync(Contest contest, CancellationToken cancellationToken)
     {
-        var data = Directory.CreateDirectory(Path.Combine(Repository.Artifacts, "benchmark-data")).FullName;
+        var data = Repository.Data();
         await using var server = await EtcdServer.StartAsync(new EtcdServerOptions { BinaryPath = Repository.Etcd(), DataDirectory = data }, cancellationToken);
         await new JoinAtOnce(contest, server.Endpoint).RunAsync(cancellationToken);
         await KillAsync(contest, server.Endpoint, data, cancellationToken);

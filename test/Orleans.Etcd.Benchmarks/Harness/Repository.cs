@@ -18,6 +18,9 @@ internal static class Repository
         return Directory.GetCurrentDirectory();
     }
 
+    /// <summary>Where servers keep their data: in the repository and not in the temporary directory, which may be memory.</summary>
+    public static string Data() => Directory.CreateDirectory(Path.Combine(Artifacts, "benchmark-data")).FullName;
+
     /// <summary>ETCD_BIN decides; else 3.5, which the published figures are of, before whatever the machine has.</summary>
     public static string Etcd()
     {

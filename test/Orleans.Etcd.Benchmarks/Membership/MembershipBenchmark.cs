@@ -12,8 +12,7 @@ internal sealed class MembershipBenchmark : IBenchmark
 
     public async Task RunAsync(Contest contest, CancellationToken cancellationToken)
     {
-        // In the repository and not in the temporary directory, which may be memory.
-        var data = Directory.CreateDirectory(Path.Combine(Repository.Artifacts, "benchmark-data")).FullName;
+        var data = Repository.Data();
         await using var server = await EtcdServer.StartAsync(new EtcdServerOptions { BinaryPath = Repository.Etcd(), DataDirectory = data }, cancellationToken);
         contest.Report.Note($"etcd {server.Version}, one member, data on disk; .NET {Environment.Version}, {Environment.ProcessorCount} cores; rounds: {contest.Settings.Rounds}");
         using var bare = new BareEtcd(server);

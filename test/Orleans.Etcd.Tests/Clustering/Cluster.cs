@@ -1,7 +1,6 @@
 using Etcdserverpb;
 using Google.Protobuf;
 using Microsoft.Extensions.Logging;
-using Microsoft.Extensions.Logging.Abstractions;
 using Mvccpb;
 using Orleans.Configuration;
 using Xunit;
@@ -64,11 +63,7 @@ internal sealed class Cluster : IAsyncDisposable
     {
         var membership = new ClusterMembershipOptions { MaxJoinAttemptTime = TimeSpan.FromSeconds(20) };
         membership.IAmAliveTablePublishTimeout = heartbeatAge ?? membership.IAmAliveTablePublishTimeout;
-        var table = new EtcdMembershipTable(
-            connection,
-            Microsoft.Extensions.Options.Options.Create(Options),
-            Microsoft.Extensions.Options.Options.Create(membership),
-            logger ?? NullLogger<EtcdMembershipTable>.Instance);
+        var table = connection.Table(Options, membership, logger);
         _owned.Insert(0, table);
         return table;
     }

@@ -91,7 +91,7 @@ public abstract class GatewayListTests(SharedEtcd etcd)
         await using var server = await EtcdServer.StartAsync(new() { BinaryPath = etcd.BinaryPath });
         await using var connection = server.Connect(options => options.RequestTimeout = TimeSpan.FromSeconds(2));
         var options = new ClusterOptions { ServiceId = "s", ClusterId = "c" };
-        await using var table = new EtcdMembershipTable(connection, Microsoft.Extensions.Options.Options.Create(options), Microsoft.Extensions.Options.Options.Create(new ClusterMembershipOptions()), NullLogger<EtcdMembershipTable>.Instance);
+        await using var table = connection.Table(options);
         await table.InitializeMembershipTableAsync(true);
         await table.InsertAsync(Silos.Entry(1));
         await using var gateways = Gateways(connection, options);

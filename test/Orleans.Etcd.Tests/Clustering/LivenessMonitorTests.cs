@@ -17,7 +17,6 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
     private static readonly TimeSpan Ttl = TimeSpan.FromSeconds(2);
     private static readonly SiloAddress Self = Silos.Address(1);
 
-    private readonly ClusterOptions _cluster = new() { ServiceId = "service", ClusterId = "cluster" };
     private readonly Membership _membership = new();
     private readonly CancellationTokenSource _stop = new();
     private EtcdServer _server = null!;
@@ -37,11 +36,11 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
         _proxy = TcpProxy.Start(_server.Endpoint);
         _etcd = _server.Connect();
         _ofTable = _server.Connect(options => options.RequestTimeout = TimeSpan.FromSeconds(1), _proxy.Endpoint);
-        _table = new EtcdMembershipTable(_ofTable, Microsoft.Extensions.Options.Options.Create(_cluster), Microsoft.Extensions.Options.Options.Create(new ClusterMembershipOptions()), NullLogger<EtcdMembershipTable>.Instance);
+        _table = _ofTable.Table(new ClusterOptions { ServiceId = "service", ClusterId = "cluster" });
         await _table.InitializeMembershipTableAsync(true);
         _leases = new LiveView(_etcd, Layout.LivenessPrefix);
         for (var silo = 2; silo <= 5; silo++)
-            await _etcd.PutAsync(new Etcdserverpb.PutRequest { Key = Layout.LivenessKey(Silos.Address(silo)) });
+            await _etcd.PutAsync(Key(silo), "");
         _own = new LivenessLease(_etcd, _leases, Layout.LivenessKey(Self), "self", Ttl, NullLogger<LivenessLease>.Instance);
         await _own.Tried;
         await _leases.WaitAsync(view => view.Values.Count == 5, CancellationToken.None);
@@ -82,7 +81,7 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
         await LoseAsync(2);
         // A third of the TTL and half a second is waited for others to go.
         await Task.Delay(300);
-        await _etcd.PutAsync(new Etcdserverpb.PutRequest { Key = Layout.LivenessKey(Silos.Address(2)) });
+        await _etcd.PutAsync(Key(2), "");
         await Task.Delay(3_000);
         Assert.Empty(_membership.Killed);
     }
@@ -146,9 +145,11 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
     private Task SettledAsync() => Eventually.IsTrueAsync(() => _own.Age >= Ttl, "the lease is old enough");
 
     private async Task RevokeOwnAsync() =>
-        await _etcd.RevokeAsync((await _etcd.GetAsync(Layout.LivenessKey(Self).ToStringUtf8()))!.Lease, CancellationToken.None);
+        await _etcd.RevokeAsync((await _etcd.GetAsync(Key(1)))!.Lease, CancellationToken.None);
 
-    private async Task LoseAsync(int silo) => await _etcd.DeleteAsync(Layout.LivenessKey(Silos.Address(silo)).ToStringUtf8());
+    private async Task LoseAsync(int silo) => await _etcd.DeleteAsync(Key(silo));
+
+    private string Key(int silo) => Layout.LivenessKey(Silos.Address(silo)).ToStringUtf8();
 
     /// <summary>Five silos that are Active; kills who it is asked to at the given time of asking.</summary>
     private sealed class Membership : IClusterMembershipService

@@ -1,4 +1,3 @@
-using Microsoft.Extensions.Logging.Abstractions;
 using Orleans.Configuration;
 using Orleans.Etcd.Testing;
 using Xunit;
@@ -50,10 +49,9 @@ public abstract class TableInitialisationTests(SharedEtcd etcd)
         await server.StopAsync();
         await using var connection = server.Connect(options => options.RequestTimeout = TimeSpan.FromSeconds(1));
         var log = new Warnings();
-        await using var table = new EtcdMembershipTable(
-            connection,
-            Microsoft.Extensions.Options.Options.Create(new ClusterOptions { ServiceId = "s", ClusterId = "c" }),
-            Microsoft.Extensions.Options.Options.Create(new ClusterMembershipOptions { MaxJoinAttemptTime = TimeSpan.FromSeconds(60) }),
+        await using var table = connection.Table(
+            new ClusterOptions { ServiceId = "s", ClusterId = "c" },
+            new ClusterMembershipOptions { MaxJoinAttemptTime = TimeSpan.FromSeconds(60) },
             log);
         var initialising = table.InitializeMembershipTableAsync(true);
         // It has tried, and says so.
@@ -73,11 +71,9 @@ public abstract class TableInitialisationTests(SharedEtcd etcd)
         await using var server = await EtcdServer.StartAsync(new() { BinaryPath = etcd.BinaryPath });
         await server.StopAsync();
         await using var connection = server.Connect(options => options.RequestTimeout = TimeSpan.FromMilliseconds(300));
-        await using var table = new EtcdMembershipTable(
-            connection,
-            Microsoft.Extensions.Options.Options.Create(new ClusterOptions { ServiceId = "s", ClusterId = "c" }),
-            Microsoft.Extensions.Options.Options.Create(new ClusterMembershipOptions { MaxJoinAttemptTime = TimeSpan.FromSeconds(1) }),
-            NullLogger<EtcdMembershipTable>.Instance);
+        await using var table = connection.Table(
+            new ClusterOptions { ServiceId = "s", ClusterId = "c" },
+            new ClusterMembershipOptions { MaxJoinAttemptTime = TimeSpan.FromSeconds(1) });
         var gaveUp = await Assert.ThrowsAsync<EtcdException>(() => table.InitializeMembershipTableAsync(true).WaitAsync(TimeSpan.FromSeconds(10)));
         Assert.Contains(server.Endpoint.Authority, gaveUp.Message, StringComparison.Ordinal);
     }

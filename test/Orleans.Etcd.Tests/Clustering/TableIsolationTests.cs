@@ -1,4 +1,3 @@
-using Microsoft.Extensions.Logging.Abstractions;
 using Orleans.Configuration;
 using Xunit;
 
@@ -85,11 +84,7 @@ public abstract class TableIsolationTests(SharedEtcd etcd)
 
     private static void Table(Cluster cluster, string serviceId, string clusterId)
     {
-        using var table = new EtcdMembershipTable(
-            cluster.Etcd,
-            Microsoft.Extensions.Options.Options.Create(new ClusterOptions { ServiceId = serviceId, ClusterId = clusterId }),
-            Microsoft.Extensions.Options.Options.Create(new ClusterMembershipOptions()),
-            NullLogger<EtcdMembershipTable>.Instance);
+        using var table = cluster.Etcd.Table(new ClusterOptions { ServiceId = serviceId, ClusterId = clusterId });
     }
 
     private async Task NothingIsWrittenAsync(Action<Cluster> attempt)

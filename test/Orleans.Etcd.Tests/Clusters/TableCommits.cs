@@ -1,6 +1,5 @@
 using System.Collections.Concurrent;
 using System.Net;
-using Microsoft.Extensions.Logging.Abstractions;
 using Orleans.Configuration;
 using Orleans.Etcd.Tests.Clustering;
 using Orleans.Etcd.Tests.Silo;
@@ -23,7 +22,7 @@ internal sealed class TableCommits : IAsyncDisposable
     {
         _etcd = etcd;
         _layout = new MembershipLayout(etcd.Options.KeyPrefix, cluster);
-        _table = new EtcdMembershipTable(etcd, Options(cluster), Options(new ClusterMembershipOptions()), NullLogger<EtcdMembershipTable>.Instance);
+        _table = etcd.Table(cluster);
         _watch = new RangeWatch(etcd, _layout.Prefix);
         _following = Task.Run(FollowAsync);
     }
@@ -75,9 +74,6 @@ internal sealed class TableCommits : IAsyncDisposable
         await _table.DisposeAsync();
         await _etcd.DisposeAsync();
     }
-
-    private static Microsoft.Extensions.Options.IOptions<T> Options<T>(T value)
-        where T : class => Microsoft.Extensions.Options.Options.Create(value);
 
     private async Task FollowAsync()
     {
