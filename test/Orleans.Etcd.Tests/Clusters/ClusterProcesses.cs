@@ -43,10 +43,9 @@ internal sealed class ClusterProcesses(IReadOnlyList<Uri> endpoints) : IAsyncDis
     public async Task<SiloProcess[]> StartThreeAsync(params (string Name, string Value)[] more)
     {
         var common = more.Where(setting => setting.Name != "Endpoints").ToArray();
-        var silos = await Task.WhenAll(
-            StartSiloAsync("one", defaultProbes: true, more: more),
-            StartSiloAsync("two", defaultProbes: true, more: common),
-            StartSiloAsync("three", defaultProbes: true, more: common));
+        // One after another: three that start at once take both cores of a small machine for seconds, and tests beside this
+        // one have deadlines of their own.
+        SiloProcess[] silos = [await StartActiveAsync("one", more), await StartActiveAsync("two", common), await StartActiveAsync("three", common)];
         await SettledAsync(silos);
         return silos;
     }
@@ -127,6 +126,13 @@ internal sealed class ClusterProcesses(IReadOnlyList<Uri> endpoints) : IAsyncDis
             outcomes.AddRange(await Task.WhenAll(Enumerable.Range(0, 8).Select(_ => TryCallAsync())));
             missing.ExceptWith(outcomes);
         }
+    }
+
+    private async Task<SiloProcess> StartActiveAsync(string name, (string Name, string Value)[] more)
+    {
+        var silo = await StartSiloAsync(name, defaultProbes: true, more: more);
+        await silo.SeesAsync(silo, SiloStatus.Active, Limit);
+        return silo;
     }
 
     /// <summary>Answers where the grain was, or how the call failed.</summary>
