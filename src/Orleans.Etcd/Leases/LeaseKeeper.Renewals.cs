@@ -7,7 +7,8 @@ internal sealed partial class LeaseKeeper
 {
     private static readonly TimeSpan LeastPatience = TimeSpan.FromMilliseconds(250);
     private static readonly TimeSpan MostPatience = TimeSpan.FromSeconds(2);
-    private static readonly TimeSpan LongestBackoff = TimeSpan.FromMilliseconds(500);
+    private static readonly TimeSpan LeastBackoff = TimeSpan.FromMilliseconds(50);
+    private static readonly TimeSpan MostBackoff = TimeSpan.FromMilliseconds(500);
 
     // A stream that lived for less has not proved itself: the next is opened after a pause.
     private static readonly TimeSpan ShortLife = TimeSpan.FromSeconds(1);
@@ -51,17 +52,24 @@ internal sealed partial class LeaseKeeper
             var now = _time.GetTimestamp();
             failures = progress.Answered && _time.GetElapsedTime(opened, now) > ShortLife ? 0 : failures + 1;
             avoided = stream?.Endpoint;
-            foreach (var lease in Snapshot())
+            var leases = Snapshot();
+            foreach (var lease in leases)
                 lease.StreamLost(now);
-            await PauseAsync(failures).ConfigureAwait(false);
+            await PauseAsync(failures, leases).ConfigureAwait(false);
         }
     }
 
-    private async Task PauseAsync(int failures)
+    /// <summary>
+    /// Pauses before the next stream: longer from failure to failure, and never for more than a small part of the
+    /// shortest TTL, because it comes on top of the time in which the channel itself connects again. While that does not,
+    /// an attempt fails at once and sends nothing.
+    /// </summary>
+    private async Task PauseAsync(int failures, EtcdLease[] leases)
     {
-        if (failures == 0)
+        if (failures == 0 || leases.Length == 0)
             return;
-        var backoff = TimeSpan.FromMilliseconds(Math.Min(25 * Math.Pow(2, Math.Min(failures, 10)), LongestBackoff.TotalMilliseconds));
+        var longest = Math.Clamp(leases.Min(lease => lease.Ttl.TotalMilliseconds) / 40, LeastBackoff.TotalMilliseconds, MostBackoff.TotalMilliseconds);
+        var backoff = TimeSpan.FromMilliseconds(Math.Min(25 * Math.Pow(2, Math.Min(failures, 10)), longest));
         await Task.Delay(backoff * (0.5 + (Random.Shared.NextDouble() / 2)), _time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
