@@ -20,4 +20,16 @@ internal static class Detached
         using (ExecutionContext.SuppressFlow())
             return time.CreateTimer(callback, state, Timeout.InfiniteTimeSpan, Timeout.InfiniteTimeSpan);
     }
+
+    /// <summary>A task that may be given up before it ends: its failure is nobody's news then.</summary>
+    public static TTask Observed<TTask>(TTask task)
+        where TTask : Task
+    {
+        _ = task.ContinueWith(
+            static ended => _ = ended.Exception,
+            CancellationToken.None,
+            TaskContinuationOptions.OnlyOnFaulted | TaskContinuationOptions.ExecuteSynchronously,
+            TaskScheduler.Default);
+        return task;
+    }
 }

@@ -19,11 +19,11 @@ internal sealed class EtcdStream<TRequest, TResponse>(
     public TResponse Current => call.ResponseStream.Current;
 
     /// <exception cref="EtcdException">The stream has ended in any way, <see cref="Dispose"/> included.</exception>
-    public Task WriteAsync(TRequest request) => Observed(TranslatedAsync(Begin(request)));
+    public Task WriteAsync(TRequest request) => Detached.Observed(TranslatedAsync(Begin(request)));
 
     /// <summary>Waits for the next message; false when the stream was closed by etcd.</summary>
     /// <exception cref="EtcdException">The stream has ended in any other way, <see cref="Dispose"/> included.</exception>
-    public Task<bool> MoveNextAsync() => Observed(TranslatedAsync(call.ResponseStream.MoveNext(life.Token)));
+    public Task<bool> MoveNextAsync() => Detached.Observed(TranslatedAsync(call.ResponseStream.MoveNext(life.Token)));
 
     /// <summary>Ends the stream; a pending <see cref="MoveNextAsync"/> fails. Idempotent.</summary>
     public void Dispose()
@@ -51,17 +51,5 @@ internal sealed class EtcdStream<TRequest, TResponse>(
         {
             throw translate(exception, token);
         }
-    }
-
-    // Whoever ran out of patience no longer awaits it, and its failure would come up as an unobserved exception.
-    private static TTask Observed<TTask>(TTask task)
-        where TTask : Task
-    {
-        _ = task.ContinueWith(
-            static ended => _ = ended.Exception,
-            CancellationToken.None,
-            TaskContinuationOptions.OnlyOnFaulted | TaskContinuationOptions.ExecuteSynchronously,
-            TaskScheduler.Default);
-        return task;
     }
 }

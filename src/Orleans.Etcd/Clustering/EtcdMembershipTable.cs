@@ -149,10 +149,6 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
     /// <summary>The version of the table in what the watch showed.</summary>
     public int VersionOf(RangeSnapshot snapshot) => FromView(snapshot).Version.Version;
 
-    /// <summary>Whether a silo's row, as far as this process knows, has another's vote.</summary>
-    public bool IsSuspectedBy(SiloAddress silo, SiloAddress voter) =>
-        NewestKnown()?.Rows.FirstOrDefault(row => row.Entry.SiloAddress.Equals(silo))?.Entry.SuspectTimes?.Any(vote => vote.Item1.Equals(voter)) == true;
-
     public void Dispose()
     {
         if (TakeView() is { } view)

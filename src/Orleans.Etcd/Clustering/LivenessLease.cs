@@ -19,6 +19,7 @@ internal sealed partial class LivenessLease : IAsyncDisposable
     private static readonly TimeSpan FirstBackoff = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan LongestBackoff = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan RevokeTimeout = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan ShortLife = TimeSpan.FromSeconds(1);
 
     // All of this process, for the gauges.
     private static readonly ConcurrentDictionary<LivenessLease, KeyValuePair<string, object?>> All = new();
@@ -80,18 +81,7 @@ internal sealed partial class LivenessLease : IAsyncDisposable
         await _stop.CancelAsync().ConfigureAwait(false);
         await _loop.ConfigureAwait(false);
         if (_grant is not null)
-        {
-            using var limit = new CancellationTokenSource(RevokeTimeout);
-            try
-            {
-                await _grant.Lease.RevokeAsync(limit.Token).ConfigureAwait(false);
-            }
-            catch (Exception exception) when (exception is EtcdException or OperationCanceledException or ObjectDisposedException)
-            {
-                Log.LeftToExpire(_logger, exception.Message);
-            }
-        }
-
+            await GiveBackAsync(_grant.Lease).ConfigureAwait(false);
         _stop.Dispose();
     }
 
@@ -111,10 +101,15 @@ internal sealed partial class LivenessLease : IAsyncDisposable
                 if (!first)
                     Log.MadeAgain(_logger, _key.ToStringUtf8());
                 told = false;
-                backoff = FirstBackoff;
+                var grant = _grant;
                 await LossAsync(revision).ConfigureAwait(false);
                 Log.Gone(_logger, _key.ToStringUtf8());
-                continue;
+                // One that was gone as soon as it was made, as after a restore until the watch has noticed it, is a failure.
+                if (_etcd.Time.GetElapsedTime(grant.Since) > ShortLife)
+                {
+                    backoff = FirstBackoff;
+                    continue;
+                }
             }
             catch (Exception) when (_stop.IsCancellationRequested || _etcd.IsDisposed)
             {
@@ -148,8 +143,21 @@ internal sealed partial class LivenessLease : IAsyncDisposable
         }
         catch
         {
-            await lease.DisposeAsync().ConfigureAwait(false);
+            await GiveBackAsync(lease).ConfigureAwait(false);
             throw;
+        }
+    }
+
+    private async Task GiveBackAsync(EtcdLease lease)
+    {
+        using var limit = new CancellationTokenSource(RevokeTimeout);
+        try
+        {
+            await lease.RevokeAsync(limit.Token).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is EtcdException or OperationCanceledException or ObjectDisposedException)
+        {
+            Log.LeftToExpire(_logger, exception.Message);
         }
     }
 
@@ -162,7 +170,7 @@ internal sealed partial class LivenessLease : IAsyncDisposable
         {
             await _view.WaitAsync(view => (view.Revision >= made.Revision || (made.Epoch is not null && view.Epoch != made.Epoch)) && !IsAttached(view, lease.Id), lost.Token).ConfigureAwait(false);
             // What the server deleted or gave to another, no renewal brings back.
-            await lease.DisposeAsync().ConfigureAwait(false);
+            await GiveBackAsync(lease).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (lease.Lost.IsCancellationRequested)
         {

@@ -9,9 +9,11 @@ namespace Orleans.Etcd;
 /// <remarks>
 /// Invariants. (1) A silo is evicted only while its lease is gone and the table does not say that it is dead; under the
 /// default policy only when it answered none of the agents, and each of them said so. (2) Never one whose lease went
-/// together with more than half of all. (3) Never by a silo that has not held its own lease for a whole TTL, or whose
-/// views of etcd are not up to date: it cannot judge. Both are looked at again after the silo was asked. (4) What is
-/// found to be dead is evicted again until the table says so. (5) Nothing is read from etcd but once for each loss.
+/// together with more than half of all; where no process was found to be gone, time is left for the others to go too.
+/// (3) Never by a silo that has not held its own lease for a whole TTL, or whose views of etcd are not up to date, or
+/// that has not yet looked at the newest of them: it cannot judge. All of this is looked at again after the silo was
+/// asked, before each write of the table. (4) What is found to be dead is written until the table says so, and what is
+/// written is written at once or not at all. (5) Nothing is read from etcd but once for each loss.
 /// </remarks>
 internal sealed partial class LivenessMonitor(
     LiveView leases,
@@ -26,35 +28,47 @@ internal sealed partial class LivenessMonitor(
     ILogger<LivenessMonitor> logger)
 {
     private static readonly TimeSpan Tick = TimeSpan.FromMilliseconds(250);
-    private static readonly TimeSpan EvictionTimeout = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan RefreshTimeout = TimeSpan.FromSeconds(2);
 
     // etcd looks for leases that have expired twice a second.
     private static readonly TimeSpan ExpiryInterval = TimeSpan.FromMilliseconds(500);
 
     private readonly LeaseLosses _losses = new(time);
     private readonly Dictionary<SiloAddress, Task> _cases = [];
-    private RangeSnapshot? _seen;
+    private volatile RangeSnapshot? _seen;
+
+    /// <summary>Leases cut off at one moment go within this time of each other.</summary>
+    private TimeSpan Spread => (own.Ttl / 3) + ExpiryInterval;
 
     /// <summary>Watches the leases until it is stopped.</summary>
     public async Task RunAsync(CancellationToken stop)
     {
         var again = false;
-        while (!stop.IsCancellationRequested)
+        var failures = 0;
+        try
         {
-            await leases.WaitAsync(view => view != _seen, again ? Tick : Timeout.InfiniteTimeSpan, stop).ConfigureAwait(false);
-            try
+            while (!stop.IsCancellationRequested)
             {
-                await LookAsync(stop).ConfigureAwait(false);
-                again = _losses.Open.Count > 0;
-            }
-            catch (Exception exception) when (!stop.IsCancellationRequested)
-            {
-                Log.CannotLook(logger, exception);
-                again = true;
+                await leases.WaitAsync(view => view != _seen, again ? Tick : Timeout.InfiniteTimeSpan, stop).ConfigureAwait(false);
+                try
+                {
+                    await LookAsync(stop).ConfigureAwait(false);
+                    again = _losses.Open.Count > 0 || _losses.AnyMissing;
+                    failures = 0;
+                }
+                catch (Exception exception) when (!stop.IsCancellationRequested)
+                {
+                    if (failures++ == 0)
+                        Log.CannotLook(logger, exception);
+                    await PauseAsync(Backoff(failures), stop).ConfigureAwait(false);
+                }
             }
         }
-
-        await Task.WhenAll(_cases.Values).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        finally
+        {
+            await Task.WhenAll(_cases.Values).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
     }
 
     private async Task LookAsync(CancellationToken stop)
@@ -65,7 +79,7 @@ internal sealed partial class LivenessMonitor(
         {
             // Who left in good order gave the lease back after the table said that it was dead.
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(stop);
-            limit.CancelAfter(EvictionTimeout);
+            limit.CancelAfter(RefreshTimeout);
             await membership.Refresh(cancellationToken: limit.Token).ConfigureAwait(false);
         }
 
@@ -89,19 +103,27 @@ internal sealed partial class LivenessMonitor(
     private async Task ExamineAsync(LeaseLosses.Loss loss, CancellationToken stop)
     {
         var told = new HashSet<string>();
+        var failures = 0;
         while (!loss.IsOver && !stop.IsCancellationRequested)
         {
             var pause = Tick;
             try
             {
                 pause = await StepAsync(loss, told, stop).ConfigureAwait(false);
+                failures = 0;
             }
             catch (Exception exception) when (!stop.IsCancellationRequested)
             {
-                Log.CannotExamine(logger, exception, loss.Silo);
+                if (told.Add("failed"))
+                    Log.CannotExamine(logger, exception, loss.Silo);
+                pause = Backoff(++failures);
+            }
+            catch (Exception)
+            {
+                return;
             }
 
-            await Task.Delay(pause, time, stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await PauseAsync(pause, stop).ConfigureAwait(false);
         }
     }
 
@@ -112,24 +134,38 @@ internal sealed partial class LivenessMonitor(
         if (!agents.Contains(self) || !MayJudge(loss, told))
             return Tick;
         if (told.Add("gone"))
-            Log.Gone(logger, loss.Silo);
-        switch (policy)
         {
-            case EtcdEvictionPolicy.EvictOnLeaseLoss:
-                // Leases cut off at one moment go within this time of each other.
-                await Task.Delay((own.Ttl / 3) + ExpiryInterval, time, stop).ConfigureAwait(false);
-                return loss.IsOver || !MayJudge(loss, told) ? Tick : await EvictAsync(loss, "lease-lost", stop).ConfigureAwait(false);
-            case EtcdEvictionPolicy.EvictWhenUnreachable:
-                var verdict = await probe.AskAsync(loss.Silo, [.. agents.Where(agent => !agent.Equals(self))], stop).ConfigureAwait(false);
-                if (verdict == LivenessVerdict.Silent)
-                    return loss.IsOver || !MayJudge(loss, told) ? Tick : await EvictAsync(loss, "unreachable", stop).ConfigureAwait(false);
-                if (verdict == LivenessVerdict.Answered && !loss.IsOver && told.Add("answered"))
+            EtcdMeter.Losses.Add(1);
+            Log.Gone(logger, loss.Silo);
+        }
+
+        // A lease that this silo never saw may never have been: that is no reason to kill anybody unasked.
+        if (policy == EtcdEvictionPolicy.EvictWhenUnreachable || (policy == EtcdEvictionPolicy.EvictOnLeaseLoss && loss.WasNeverSeen))
+            return await AskAsync(loss, agents, told, stop).ConfigureAwait(false);
+        if (policy == EtcdEvictionPolicy.EvictOnLeaseLoss)
+            return LeftOfSpread(loss) is { } left ? left : await EvictAsync(loss, "lease-lost", told, stop).ConfigureAwait(false);
+        if (told.Add("reported"))
+            Log.ReportedOnly(logger, loss.Silo);
+        return own.Ttl;
+    }
+
+    private async Task<TimeSpan> AskAsync(LeaseLosses.Loss loss, List<SiloAddress> agents, HashSet<string> told, CancellationToken stop)
+    {
+        var verdict = await probe.AskAsync(loss.Silo, [.. agents.Where(agent => !agent.Equals(self))], stop).ConfigureAwait(false);
+        switch (verdict)
+        {
+            case LivenessVerdict.Silent when LeftOfSpread(loss) is { } left:
+                await PauseAsync(left, stop).ConfigureAwait(false);
+                goto case LivenessVerdict.Refused;
+            case LivenessVerdict.Silent:
+            case LivenessVerdict.Refused:
+                return await EvictAsync(loss, "unreachable", told, stop).ConfigureAwait(false);
+            case LivenessVerdict.Answered:
+                if (!loss.IsOver && told.Add("answered"))
                     Log.Answered(logger, loss.Silo);
-                return verdict == LivenessVerdict.Answered ? own.Ttl : Tick;
-            default:
-                if (told.Add("reported"))
-                    Log.ReportedOnly(logger, loss.Silo);
                 return own.Ttl;
+            default:
+                return Tick;
         }
     }
 
@@ -143,31 +179,29 @@ internal sealed partial class LivenessMonitor(
             return false;
         }
 
+        // What the losses were made of is what there is now: a lease that is back, or a crowd, would show there first.
         if (own.IsHeld && own.Age >= own.Ttl && leases.LastError is null && table.View.LastError is null)
-            return true;
+            return leases.Snapshot == _seen;
         if (told.Add("doubt"))
             Log.InDoubt(logger, loss.Silo);
         return false;
     }
 
-    private async Task<TimeSpan> EvictAsync(LeaseLosses.Loss loss, string reason, CancellationToken stop)
+    private async Task<TimeSpan> EvictAsync(LeaseLosses.Loss loss, string reason, HashSet<string> told, CancellationToken stop)
     {
-        Log.Evicting(logger, loss.Silo, reason);
-        await membership.TryKill(loss.Silo).ConfigureAwait(false);
-        // It is queued, and loses a race to another agent without a word.
-        for (var asked = time.GetTimestamp(); time.GetElapsedTime(asked) < EvictionTimeout && !stop.IsCancellationRequested;)
-        {
-            if (!IsLiving(loss.Silo))
-            {
-                if (table.IsSuspectedBy(loss.Silo, self))
-                    EtcdMeter.Evictions.Add(1, new KeyValuePair<string, object?>("reason", reason));
-                return Tick;
-            }
-
-            await Task.Delay(20, stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        }
-
-        return TimeSpan.Zero;
+        if (loss.IsOver || !MayJudge(loss, told))
+            return Tick;
+        if (told.Add("evicting"))
+            Log.Evicting(logger, loss.Silo, reason);
+        var done = await table.TryDeclareDeadAsync(loss.Silo, self, stop).ConfigureAwait(false);
+        if (done is null)
+            return TimeSpan.FromMilliseconds(Random.Shared.Next(5, 50));
+        if (done == true)
+            EtcdMeter.Evictions.Add(1, new KeyValuePair<string, object?>("reason", reason));
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(stop);
+        limit.CancelAfter(RefreshTimeout);
+        await membership.Refresh(cancellationToken: limit.Token).ConfigureAwait(false);
+        return Tick;
     }
 
     /// <summary>The silos that find out about another, the same for all who look at the same view.</summary>
@@ -191,5 +225,12 @@ internal sealed partial class LivenessMonitor(
         .Where(member => member.Status == SiloStatus.Dead == dead)
         .ToDictionary(member => table.Layout.LivenessKey(member.SiloAddress), member => member.SiloAddress);
 
-    private bool IsLiving(SiloAddress silo) => membership.CurrentSnapshot.Members.TryGetValue(silo, out var member) && member.Status != SiloStatus.Dead;
+    private TimeSpan? LeftOfSpread(LeaseLosses.Loss loss) =>
+        Spread - time.GetElapsedTime(loss.Since) is var left && left > TimeSpan.Zero ? left : null;
+
+    private static TimeSpan Backoff(int failures) =>
+        TimeSpan.FromTicks(Math.Min(Tick.Ticks << Math.Min(failures - 1, 10), LongestPause.Ticks));
+
+    private async Task PauseAsync(TimeSpan pause, CancellationToken stop) =>
+        await Task.Delay(pause, time, stop).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
 }

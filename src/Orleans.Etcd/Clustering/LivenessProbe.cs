@@ -3,7 +3,10 @@ using System.Net.Sockets;
 namespace Orleans.Etcd;
 
 /// <summary>Asks a silo whether it lives, and others whether it answers them.</summary>
-internal sealed class LivenessProbe(LivenessClient silos, TimeSpan timeout, TimeProvider time)
+/// <param name="serviceOf">The service of a given silo.</param>
+/// <param name="timeout">How long a silo has to answer.</param>
+/// <param name="time">The clock.</param>
+internal sealed class LivenessProbe(Func<SiloAddress, ILivenessService> serviceOf, TimeSpan timeout, TimeProvider time)
 {
     private static readonly TimeSpan RetryDelay = TimeSpan.FromMilliseconds(100);
 
@@ -13,76 +16,77 @@ internal sealed class LivenessProbe(LivenessClient silos, TimeSpan timeout, Time
     /// <summary>Asks the silo, and lets the other agents ask it at the same time.</summary>
     public async Task<LivenessVerdict> AskAsync(SiloAddress silo, IReadOnlyCollection<SiloAddress> others, CancellationToken cancellationToken)
     {
-        var opinions = others.Select(agent => OpinionAsync(agent, silo, cancellationToken)).Prepend(OwnOpinionAsync(silo, cancellationToken)).ToList();
-        var unheard = false;
+        var opinions = others.Select(agent => OpinionAsync(agent, silo, cancellationToken)).Append(AskAsync(silo, cancellationToken)).ToList();
+        var verdict = LivenessVerdict.Silent;
         while (opinions.Count > 0)
         {
             var next = await Task.WhenAny(opinions).ConfigureAwait(false);
             opinions.Remove(next);
-            var reached = await next.ConfigureAwait(false);
-            if (reached == true)
-                return LivenessVerdict.Answered;
-            unheard |= reached is null;
+            var opinion = await next.ConfigureAwait(false);
+            if (opinion == LivenessVerdict.Answered)
+                return opinion;
+            if (verdict != LivenessVerdict.Unheard && opinion != LivenessVerdict.Silent)
+                verdict = opinion;
         }
 
-        return unheard ? LivenessVerdict.Unheard : LivenessVerdict.Silent;
+        return verdict;
     }
 
     /// <summary>
-    /// Whether the silo answers within the time allowed. A call that fails at once proves nothing, since Orleans holds a
-    /// connection that broke for unusable for a while: only a refused connection does, and then no process listens there.
+    /// Whether the silo answers this one within the time allowed. A call that fails at once proves nothing, since Orleans
+    /// holds a connection that broke for unusable for a second: only a refused connection does, and then no process
+    /// listens there.
     /// </summary>
-    public async Task<bool> ReachesAsync(SiloAddress silo, CancellationToken cancellationToken)
+    public async Task<LivenessVerdict> AskAsync(SiloAddress silo, CancellationToken cancellationToken)
     {
-        var started = time.GetTimestamp();
-        var outcome = "silent";
-        try
-        {
-            while (timeout - time.GetElapsedTime(started) is var left && left > TimeSpan.Zero)
-            {
-                try
-                {
-                    await silos.Of(silo).PingAsync().WaitAsync(left, time, cancellationToken).ConfigureAwait(false);
-                    outcome = "answered";
-                    return true;
-                }
-                catch (TimeoutException)
-                {
-                    return false;
-                }
-                catch (Exception) when (!cancellationToken.IsCancellationRequested)
-                {
-                    if (await IsRefusedAsync(silo, timeout - time.GetElapsedTime(started), cancellationToken).ConfigureAwait(false))
-                    {
-                        outcome = "refused";
-                        return false;
-                    }
-                }
-
-                await Task.Delay(RetryDelay, time, cancellationToken).ConfigureAwait(false);
-            }
-
-            return false;
-        }
-        finally
-        {
-            EtcdMeter.Pings.Add(1, new KeyValuePair<string, object?>("outcome", outcome));
-        }
+        var verdict = await PingAsync(silo, cancellationToken).ConfigureAwait(false);
+        EtcdMeter.Pings.Add(1, new KeyValuePair<string, object?>("outcome", Outcome(verdict)));
+        return verdict;
     }
 
-    private async Task<bool?> OwnOpinionAsync(SiloAddress silo, CancellationToken cancellationToken) =>
-        await ReachesAsync(silo, cancellationToken).ConfigureAwait(false);
+    private static string Outcome(LivenessVerdict verdict) => verdict switch
+    {
+        LivenessVerdict.Answered => "answered",
+        LivenessVerdict.Refused => "refused",
+        _ => "silent",
+    };
 
-    /// <summary>What another agent found; null where it cannot be asked.</summary>
-    private async Task<bool?> OpinionAsync(SiloAddress agent, SiloAddress silo, CancellationToken cancellationToken)
+    private async Task<LivenessVerdict> PingAsync(SiloAddress silo, CancellationToken cancellationToken)
+    {
+        var started = time.GetTimestamp();
+        while (timeout - time.GetElapsedTime(started) is var left && left > TimeSpan.Zero)
+        {
+            try
+            {
+                await Detached.Observed(serviceOf(silo).PingAsync()).WaitAsync(left, time, cancellationToken).ConfigureAwait(false);
+                return LivenessVerdict.Answered;
+            }
+            catch (TimeoutException)
+            {
+                return LivenessVerdict.Silent;
+            }
+            catch (Exception) when (!cancellationToken.IsCancellationRequested)
+            {
+                if (await IsRefusedAsync(silo, timeout - time.GetElapsedTime(started), cancellationToken).ConfigureAwait(false))
+                    return LivenessVerdict.Refused;
+            }
+
+            await Task.Delay(RetryDelay, time, cancellationToken).ConfigureAwait(false);
+        }
+
+        return LivenessVerdict.Silent;
+    }
+
+    private async Task<LivenessVerdict> OpinionAsync(SiloAddress agent, SiloAddress silo, CancellationToken cancellationToken)
     {
         try
         {
-            return await silos.Of(agent).ReachesAsync(silo).WaitAsync(timeout + OpinionMargin, time, cancellationToken).ConfigureAwait(false);
+            var reached = await Detached.Observed(serviceOf(agent).ReachesAsync(silo)).WaitAsync(timeout + OpinionMargin, time, cancellationToken).ConfigureAwait(false);
+            return reached ? LivenessVerdict.Answered : LivenessVerdict.Silent;
         }
         catch (Exception) when (!cancellationToken.IsCancellationRequested)
         {
-            return null;
+            return LivenessVerdict.Unheard;
         }
     }
 

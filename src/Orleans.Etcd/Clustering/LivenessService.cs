@@ -19,7 +19,8 @@ internal sealed class LivenessService(GrainId id, Silo silo, ILoggerFactory logg
 {
     public Task PingAsync() => Task.CompletedTask;
 
-    public Task<bool> ReachesAsync(SiloAddress silo) => probe.ReachesAsync(silo, StoppedCancellationTokenSource.Token);
+    public async Task<bool> ReachesAsync(SiloAddress silo) =>
+        await probe.AskAsync(silo, StoppedCancellationTokenSource.Token).ConfigureAwait(true) == LivenessVerdict.Answered;
 }
 
 /// <summary>Reaches the service of a given silo.</summary>

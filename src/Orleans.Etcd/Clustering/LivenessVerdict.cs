@@ -9,6 +9,9 @@ internal enum LivenessVerdict
     /// <summary>It answered none, and each of them said so.</summary>
     Silent,
 
+    /// <summary>The same, and its address refused this silo's connection: no process listens there.</summary>
+    Refused,
+
     /// <summary>It answered none, but one of the others could not be asked: the fault may be with this silo.</summary>
     Unheard,
 }

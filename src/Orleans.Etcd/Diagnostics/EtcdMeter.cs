@@ -42,6 +42,9 @@ internal static class EtcdMeter
     public static readonly Counter<long> Refreshes =
         Meter.CreateCounter<long>("orleans.etcd.membership.refreshes", "{refresh}", "Reads of the membership table that a push caused, by outcome.");
 
+    public static readonly Counter<long> Losses =
+        Meter.CreateCounter<long>("orleans.etcd.liveness.losses", "{silo}", "Other silos whose lease was found to be gone by this one, chosen to find out about them.");
+
     public static readonly Counter<long> Pings =
         Meter.CreateCounter<long>("orleans.etcd.liveness.pings", "{ping}", "Silos asked whether they live after their lease was gone, by outcome.");
 

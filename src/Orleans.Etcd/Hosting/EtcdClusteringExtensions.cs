@@ -103,7 +103,7 @@ public static class EtcdClusteringExtensions
         services.ConfigureFormatter<EtcdLivenessOptions>();
         services.AddSingleton<LivenessClient>();
         services.AddSingleton(static provider => new LivenessProbe(
-            provider.GetRequiredService<LivenessClient>(),
+            provider.GetRequiredService<LivenessClient>().Of,
             provider.GetRequiredService<IOptions<EtcdLivenessOptions>>().Value.PingTimeout,
             provider.GetService<TimeProvider>() ?? TimeProvider.System));
         services.AddSingleton<ClusteringLifecycle>();

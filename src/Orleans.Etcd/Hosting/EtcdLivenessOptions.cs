@@ -22,7 +22,7 @@ public sealed class EtcdLivenessOptions
 
     /// <summary>
     /// How long a silo whose lease is gone has to answer. A silo whose process has ended refuses the connection, and
-    /// nobody waits for it. Default 2 s; 100 ms to 1 min.
+    /// nobody waits for it. Default 2 s; 1.5 s to 1 min: for a second after a connection broke Orleans does not open another.
     /// </summary>
     public TimeSpan PingTimeout { get; set; } = TimeSpan.FromSeconds(2);
 

@@ -11,7 +11,7 @@ internal sealed class EtcdLivenessOptionsValidator(IOptions<EtcdLivenessOptions>
         var liveness = options.Value;
         var failures = new List<string>();
         OptionRange.Check(Name(nameof(liveness.LeaseTtl)), liveness.LeaseTtl, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(10), failures);
-        OptionRange.Check(Name(nameof(liveness.PingTimeout)), liveness.PingTimeout, TimeSpan.FromMilliseconds(100), TimeSpan.FromMinutes(1), failures);
+        OptionRange.Check(Name(nameof(liveness.PingTimeout)), liveness.PingTimeout, TimeSpan.FromSeconds(1.5), TimeSpan.FromMinutes(1), failures);
         OptionRange.Check(Name(nameof(liveness.Agents)), liveness.Agents, 1, 10, failures);
         if (!Enum.IsDefined(liveness.EvictionPolicy))
             failures.Add($"{Name(nameof(liveness.EvictionPolicy))} is {liveness.EvictionPolicy}, which is none of {string.Join(", ", Enum.GetNames<EtcdEvictionPolicy>())}.");

@@ -15,7 +15,7 @@ internal sealed class FailoverCluster : IAsyncDisposable
     private static readonly TimeSpan CallEvery = TimeSpan.FromMilliseconds(50);
 
     private readonly Dictionary<string, string> _settings;
-    private readonly Queue<SiloProcess> _silos = [];
+    private readonly List<SiloProcess> _silos = [];
     private readonly IHost _client;
     private int _started;
 
@@ -43,14 +43,15 @@ internal sealed class FailoverCluster : IAsyncDisposable
         StartAsync(new FailoverCluster("Clustering.Redis", "Redis", address, client => client.UseRedisClustering(address)));
 
     /// <summary>
-    /// Kills one of the three, lets another join, and answers in seconds: until both others see it dead, until a call to a
+    /// Kills one of the three, the one that has been there for the longest or the shortest time, lets another join, and answers in seconds: until both others see it dead, until a call to a
     /// grain that lived there succeeds, and from the start of the new silo's process until both others see it Active.
     /// </summary>
-    public async Task<Failover> KillOneAsync(CancellationToken cancellationToken)
+    public async Task<Failover> KillOneAsync(bool young, CancellationToken cancellationToken)
     {
-        // Settled, and then at no particular time between two renewals or probes.
+        // At no particular time between two renewals or probes; before the youngest has answered four of Orleans' probes.
         await Task.Delay(TimeSpan.FromSeconds(5 + (5 * Random.Shared.NextDouble())), cancellationToken);
-        var victim = _silos.Dequeue();
+        var victim = young ? _silos[^1] : _silos[0];
+        _silos.Remove(victim);
         var grain = await FindGrainAsync(victim, cancellationToken);
         var killed = DateTimeOffset.UtcNow;
         await victim.KillAsync();
@@ -62,7 +63,7 @@ internal sealed class FailoverCluster : IAsyncDisposable
         var joining = await StartSiloAsync();
         var seen = await SeenAsync(joining, SiloStatus.Active);
         await joining.SeesAsync(joining, SiloStatus.Active, Limit);
-        _silos.Enqueue(joining);
+        _silos.Add(joining);
         return new Failover((dead - killed).TotalSeconds, called.TotalSeconds, (seen - started).TotalSeconds);
     }
 
@@ -78,7 +79,7 @@ internal sealed class FailoverCluster : IAsyncDisposable
         try
         {
             for (var i = 0; i < 3; i++)
-                cluster._silos.Enqueue(await cluster.StartSiloAsync());
+                cluster._silos.Add(await cluster.StartSiloAsync());
             foreach (var silo in cluster._silos)
                 await cluster.SeenAsync(silo, SiloStatus.Active);
             await cluster._client.StartAsync();

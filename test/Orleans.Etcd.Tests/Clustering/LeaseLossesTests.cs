@@ -14,10 +14,44 @@ public sealed class LeaseLossesTests
     public LeaseLossesTests() => _losses = new LeaseLosses(_time);
 
     [Fact]
-    public void Lease_NeverSeen_IsNotLost()
+    public void Lease_NeverSeen_IsLostWhenItHasBeenMissingForTheWindow()
     {
         Look(present: [1, 2], living: [1, 2, 3]);
         AssertLost();
+        Assert.True(_losses.AnyMissing);
+        _time.Advance(Window);
+        Look(present: [1, 2], living: [1, 2, 3]);
+        AssertLost();
+        _time.Advance(TimeSpan.FromMilliseconds(1));
+        Look(present: [1, 2], living: [1, 2, 3]);
+        AssertLost(3);
+        Assert.True(_losses.Open.Single().WasNeverSeen);
+        Assert.False(_losses.AnyMissing);
+        Look(present: [1, 2, 3], living: [1, 2, 3]);
+        AssertLost();
+    }
+
+    [Fact]
+    public void Leases_NeverSeen_ThatComeInTime_OrWhoseSilosLeave_AreNotLost()
+    {
+        Look(present: [1, 2], living: [1, 2, 3, 4]);
+        _time.Advance(Window / 2);
+        Look(present: [1, 2, 3], living: [1, 2, 3]);
+        Assert.False(_losses.AnyMissing);
+        _time.Advance(Window);
+        Look(present: [1, 2, 3], living: [1, 2, 3]);
+        AssertLost();
+    }
+
+    [Fact]
+    public void MoreThanHalf_NeverSeen_AreACrowd()
+    {
+        int[] all = [1, 2, 3, 4, 5];
+        Look(present: [1, 2], all);
+        _time.Advance(Window + TimeSpan.FromMilliseconds(1));
+        Look(present: [1, 2], all);
+        AssertLost(3, 4, 5);
+        Assert.All(_losses.Open, loss => Assert.True(loss.InCrowd));
     }
 
     [Fact]

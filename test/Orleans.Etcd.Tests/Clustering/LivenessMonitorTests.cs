@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
 using System.Collections.Immutable;
+using System.Diagnostics;
+using System.Diagnostics.Metrics;
 using Microsoft.Extensions.Logging.Abstractions;
 using Orleans.Configuration;
 using Orleans.Etcd.Testing;
@@ -9,15 +11,21 @@ using Xunit;
 namespace Orleans.Etcd.Tests.Clustering;
 
 /// <summary>
-/// Who may judge, and for how long: one silo's monitor on a real etcd, beside an Orleans that only notes what it is asked.
-/// Nobody is pinged under this policy, so that all there is between a lease and an eviction is what is looked at here.
+/// One silo's monitor, with a real table and real leases, beside four silos of which there are only a row, a lease and what
+/// they answer when they are asked.
 /// </summary>
 public sealed class LivenessMonitorTests : IAsyncLifetime
 {
+    private const int Count = 5;
     private static readonly TimeSpan Ttl = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan PingTimeout = TimeSpan.FromMilliseconds(300);
+
+    /// <summary>How long is waited for others to go too where nobody refused a connection.</summary>
+    private static readonly TimeSpan Spread = (Ttl / 3) + TimeSpan.FromMilliseconds(500);
+
     private static readonly SiloAddress Self = Silos.Address(1);
 
-    private readonly Membership _membership = new();
+    private readonly ConcurrentDictionary<SiloAddress, Answering> _silos = [];
     private readonly CancellationTokenSource _stop = new();
     private EtcdServer _server = null!;
     private TcpProxy _proxy = null!;
@@ -26,7 +34,8 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
     private EtcdMembershipTable _table = null!;
     private LiveView _leases = null!;
     private LivenessLease _own = null!;
-    private Task _monitoring = null!;
+    private Membership _membership = null!;
+    private Task _monitoring = Task.CompletedTask;
 
     private MembershipLayout Layout => _table.Layout;
 
@@ -38,14 +47,20 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
         _ofTable = _server.Connect(options => options.RequestTimeout = TimeSpan.FromSeconds(1), _proxy.Endpoint);
         _table = _ofTable.Table(new ClusterOptions { ServiceId = "service", ClusterId = "cluster" });
         await _table.InitializeMembershipTableAsync(true);
+        await _table.InsertAsync([.. Enumerable.Range(1, Count).Select(silo => Silos.Entry(silo))]);
+        _membership = new Membership(_table);
+        await _membership.Refresh();
         _leases = new LiveView(_etcd, Layout.LivenessPrefix);
-        for (var silo = 2; silo <= 5; silo++)
+        for (var silo = 2; silo <= Count; silo++)
+        {
+            _silos[Silos.Address(silo)] = new Answering();
             await _etcd.PutAsync(Key(silo), "");
+        }
+
         _own = new LivenessLease(_etcd, _leases, Layout.LivenessKey(Self), "self", Ttl, NullLogger<LivenessLease>.Instance);
         await _own.Tried;
-        await _leases.WaitAsync(view => view.Values.Count == 5, CancellationToken.None);
-        var monitor = new LivenessMonitor(_leases, _own, _table, _membership, probe: null!, EtcdEvictionPolicy.EvictOnLeaseLoss, agentCount: 10, Self, TimeProvider.System, NullLogger<LivenessMonitor>.Instance);
-        _monitoring = Task.Run(() => monitor.RunAsync(_stop.Token));
+        await _leases.WaitAsync(view => view.Values.Count == Count, CancellationToken.None);
+        await Eventually.IsTrueAsync(() => _own.Age >= Ttl, "the lease is old enough to judge");
     }
 
     public async Task DisposeAsync()
@@ -63,86 +78,257 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
     }
 
     [Fact]
-    public async Task LostLease_IsEvictedAgain_UntilTheTableSaysDead()
+    public async Task SiloThatRefusesConnections_IsDeadAtOnce_ByOneVote()
     {
-        await SettledAsync();
-        _membership.Heeds = 3;
+        using var counted = new Counted();
+        await WatchAsync();
+        _silos[Silos.Address(2)].Ping = () => Task.FromException(new OrleansException("no connection"));
+        _silos[Silos.Address(3)].Reaches = _silos[Silos.Address(4)].Reaches = _silos[Silos.Address(5)].Reaches = () => Task.FromResult(false);
+        var since = Stopwatch.StartNew();
         await LoseAsync(2);
-        await Eventually.IsTrueAsync(() => _membership.Killed.Count == 3, "asked three times");
-        // Dead at the third: no more.
-        await Task.Delay(3_000);
-        Assert.Equal([Silos.Address(2), Silos.Address(2), Silos.Address(2)], _membership.Killed);
+        await DeadAsync(2);
+        Assert.InRange(since.Elapsed, TimeSpan.Zero, Spread);
+        var row = (await _table.ReadRowAsync(Silos.Address(2))).Members.Single().Item1;
+        Assert.Equal([Self], row.SuspectTimes!.Select(vote => vote.Item1));
+        Assert.All(["losses", "pings refused", "evictions unreachable"], count => Assert.True(counted[count] >= 1, count));
     }
 
     [Fact]
-    public async Task LeaseThatIsBackInTime_IsNotEvicted()
+    public async Task SiloThatIsSilent_IsDead_OnlyWhenOthersHadTheTimeToGoToo()
     {
-        await SettledAsync();
+        await WatchAsync();
+        IsSilent(2);
+        var since = Stopwatch.StartNew();
         await LoseAsync(2);
-        // A third of the TTL and half a second is waited for others to go.
+        await DeadAsync(2);
+        Assert.InRange(since.Elapsed, Spread, Spread + TimeSpan.FromSeconds(2));
+    }
+
+    [Fact]
+    public async Task SiloThatIsSilent_AndIsBackInTime_Stays()
+    {
+        await WatchAsync();
+        IsSilent(2);
+        await LoseAsync(2);
+        await Task.Delay(PingTimeout * 2);
+        await _etcd.PutAsync(Key(2), "");
+        await StaysAsync(2);
+    }
+
+    [Fact]
+    public async Task SiloThatAnswers_Stays()
+    {
+        using var counted = new Counted();
+        await WatchAsync();
+        await LoseAsync(2);
+        await StaysAsync(2);
+        Assert.True(counted["pings answered"] >= 1);
+    }
+
+    [Fact]
+    public async Task SiloThatAnswersOnlyAnotherAgent_Stays()
+    {
+        await WatchAsync();
+        IsSilent(2);
+        _silos[Silos.Address(4)].Reaches = () => Task.FromResult(true);
+        await LoseAsync(2);
+        await StaysAsync(2);
+    }
+
+    [Fact]
+    public async Task SiloThatAnswersNobody_StaysUntilEveryAgentHasSaidSo()
+    {
+        await WatchAsync();
+        IsSilent(2);
+        // Agents see each other's leases, so one that cannot be asked may be cut off together with this silo.
+        _silos[Silos.Address(4)].Reaches = () => Task.FromException<bool>(new OrleansException("no connection"));
+        await LoseAsync(2);
+        await StaysAsync(2);
+        _silos[Silos.Address(4)].Reaches = () => Task.FromResult(false);
+        await DeadAsync(2);
+    }
+
+    /// <summary>With one agent, each lost silo has one of the four others, the same for all who look.</summary>
+    [Fact]
+    public async Task SiloThatIsNotChosen_DoesNothing()
+    {
+        await WatchAsync(agents: 1);
+        for (var silo = 2; silo <= Count; silo++)
+            IsSilent(silo);
+        foreach (var lost in new[] { new[] { 2, 3 }, [4, 5] })
+        {
+            foreach (var silo in lost)
+                await LoseAsync(silo);
+            await Task.Delay(Spread * 2);
+            foreach (var silo in lost)
+                await _etcd.PutAsync(Key(silo), "");
+            // Both pairs must not be taken for one crowd.
+            await Task.Delay(Ttl);
+        }
+
+        var asked = Enumerable.Range(2, Count - 1).Count(silo => _silos[Silos.Address(silo)].Pings > 0);
+        Assert.Equal(asked, (await StatusesAsync()).Count(status => status == SiloStatus.Dead));
+        Assert.InRange(asked, 0, Count - 2);
+    }
+
+    [Fact]
+    public async Task LeaseThatWasGoneBefore_IsNoticedAfterATtl_AndNeverEvictedUnasked()
+    {
+        await LoseAsync(2);
+        await _leases.WaitAsync(view => view.Values.Count == Count - 1, CancellationToken.None);
+        await WatchAsync(EtcdEvictionPolicy.EvictOnLeaseLoss);
+        await Task.Delay(Ttl * 2);
+        await StaysAsync(2);
+        Assert.True(_silos[Silos.Address(2)].Pings >= 1);
+        IsSilent(2);
+        await DeadAsync(2);
+    }
+
+    [Fact]
+    public async Task EvictionThatCannotBeWritten_IsDoneLater_ButNotToASiloThatAnswersBy()
+    {
+        await WatchAsync();
+        IsSilent(2);
+        IsSilent(3);
+        using var gateway = new JsonGateway(_server.Endpoint);
+        // Out of space, etcd takes no write; leases are renewed and watches go on.
+        await gateway.SetNoSpaceAsync(true);
+        await LoseAsync(2);
+        await LoseAsync(3);
+        await Task.Delay(Spread * 3);
+        Assert.True(_own.IsHeld);
+        Assert.DoesNotContain(SiloStatus.Dead, await StatusesAsync());
+        _silos[Silos.Address(3)].Ping = () => Task.CompletedTask;
+        await Task.Delay(PingTimeout * 2);
+        await gateway.SetNoSpaceAsync(false);
+        await DeadAsync(2);
+        await StaysAsync(3);
+    }
+
+    [Fact]
+    public async Task LeaseThatIsBackInTime_IsNotEvictedUnasked()
+    {
+        await WatchAsync(EtcdEvictionPolicy.EvictOnLeaseLoss);
+        await LoseAsync(2);
         await Task.Delay(300);
         await _etcd.PutAsync(Key(2), "");
-        await Task.Delay(3_000);
-        Assert.Empty(_membership.Killed);
+        await StaysAsync(2);
     }
 
     [Fact]
     public async Task SiloWithAYoungLease_DoesNotJudgeYet()
     {
-        await SettledAsync();
+        await WatchAsync(EtcdEvictionPolicy.EvictOnLeaseLoss);
         await RevokeOwnAsync();
         await Eventually.IsTrueAsync(() => _own.IsHeld && _own.Age < TimeSpan.FromSeconds(1), "another lease is made");
-        var made = DateTime.UtcNow - _own.Age;
+        var since = Stopwatch.StartNew();
+        var age = _own.Age;
         await LoseAsync(2);
-        await Eventually.IsTrueAsync(() => _membership.Killed.Count > 0, "it judges in the end");
-        Assert.True(_membership.At.First() - made >= Ttl, $"{_membership.At.First() - made}");
+        await DeadAsync(2);
+        Assert.True(age + since.Elapsed >= Ttl, $"{age} + {since.Elapsed}");
     }
 
     [Fact]
-    public async Task SiloThatDoesNotHoldItsLease_JudgesNobody()
+    public async Task SiloThatDoesNotHoldItsLease_AsksNobody()
     {
-        await SettledAsync();
+        await WatchAsync();
+        IsSilent(2);
         using var gateway = new JsonGateway(_server.Endpoint);
         // Out of space, etcd grants no other.
         await gateway.SetNoSpaceAsync(true);
         await RevokeOwnAsync();
         await Eventually.IsTrueAsync(() => !_own.IsHeld, "the lease is given up");
         await LoseAsync(2);
-        await Task.Delay(4_000);
+        await Task.Delay(Spread * 2);
         Assert.False(_own.IsHeld);
-        Assert.Empty(_membership.Killed);
+        Assert.Equal(0, _silos[Silos.Address(2)].Pings);
         await gateway.SetNoSpaceAsync(false);
-        await Eventually.IsTrueAsync(() => _membership.Killed.Count > 0, "it judges once it holds one");
+        await DeadAsync(2);
+        Assert.True(_own.Age >= Ttl);
     }
 
     [Fact]
     public async Task SiloThatDoesNotSeeTheTable_JudgesNobody()
     {
-        await SettledAsync();
+        await WatchAsync(EtcdEvictionPolicy.EvictOnLeaseLoss);
         _proxy.Refuse();
         await Eventually.IsTrueAsync(() => _table.View.LastError is not null, "the table's watch is cut off");
         await LoseAsync(2);
-        await Task.Delay(4_000);
-        Assert.Empty(_membership.Killed);
+        await Task.Delay(Spread * 3);
         _proxy.Pass();
-        await Eventually.IsTrueAsync(() => _membership.Killed.Count > 0, "it judges once it sees the table");
+        Assert.DoesNotContain(SiloStatus.Dead, await StatusesAsync());
+        await DeadAsync(2);
+    }
+
+    [Theory]
+    [InlineData(EtcdEvictionPolicy.EvictOnLeaseLoss)]
+    [InlineData(EtcdEvictionPolicy.EvictWhenUnreachable)]
+    public async Task MoreThanHalf_AreNotEvicted_NorWhenTheyGoOneAfterAnother(EtcdEvictionPolicy policy)
+    {
+        await WatchAsync(policy);
+        for (var silo = 2; silo <= 4; silo++)
+            IsSilent(silo);
+        await LoseAsync(2);
+        await Task.Delay(Spread / 3);
+        await LoseAsync(3);
+        await Task.Delay(Spread / 3);
+        await LoseAsync(4);
+        await StaysAsync(2, 3, 4);
     }
 
     [Fact]
-    public async Task MoreThanHalf_AreNotEvicted_NorWhenTheyGoOneAfterAnother()
+    public async Task ReportOnly_AsksAndEvictsNobody_AndCounts()
     {
-        await SettledAsync();
+        using var counted = new Counted();
+        await WatchAsync(EtcdEvictionPolicy.ReportOnly);
+        IsSilent(2);
         await LoseAsync(2);
-        await Task.Delay(200);
-        await LoseAsync(3);
-        await Task.Delay(200);
-        await LoseAsync(4);
-        await Task.Delay(4_000);
-        Assert.Empty(_membership.Killed);
+        await StaysAsync(2);
+        Assert.Equal(0, _silos[Silos.Address(2)].Pings);
+        Assert.True(counted["losses"] >= 1);
     }
 
-    /// <summary>Until this silo may judge.</summary>
-    private Task SettledAsync() => Eventually.IsTrueAsync(() => _own.Age >= Ttl, "the lease is old enough");
+    [Fact]
+    public async Task TableThatCannotBeRead_IsNotAskedForAllTheTime()
+    {
+        await WatchAsync(EtcdEvictionPolicy.EvictOnLeaseLoss);
+        _membership.Fails = true;
+        var before = _membership.Refreshes;
+        await LoseAsync(2);
+        await Task.Delay(2_500);
+        // At once, then after 0.25, 0.5, 1 and 2 s.
+        Assert.InRange(_membership.Refreshes - before, 2, 5);
+        _membership.Fails = false;
+        await DeadAsync(2);
+    }
+
+    private async Task WatchAsync(EtcdEvictionPolicy policy = EtcdEvictionPolicy.EvictWhenUnreachable, int agents = 10)
+    {
+        var probe = new LivenessProbe(silo => _silos[silo], PingTimeout, TimeProvider.System);
+        var monitor = new LivenessMonitor(_leases, _own, _table, _membership, probe, policy, agents, Self, TimeProvider.System, NullLogger<LivenessMonitor>.Instance);
+        _monitoring = Task.Run(() => monitor.RunAsync(_stop.Token));
+        // It has looked once.
+        await Task.Delay(200);
+    }
+
+    private void IsSilent(int silo)
+    {
+        _silos[Silos.Address(silo)].Ping = () => new TaskCompletionSource().Task;
+        foreach (var other in _silos.Values)
+            other.Reaches = () => Task.FromResult(false);
+    }
+
+    private Task DeadAsync(int silo) =>
+        Eventually.IsTrueAsync(async () => (await _table.ReadRowAsync(Silos.Address(silo))).Members.Single().Item1.Status == SiloStatus.Dead, $"silo {silo} is dead");
+
+    private async Task StaysAsync(params int[] silos)
+    {
+        await Task.Delay(Spread * 2);
+        var members = (await _table.ReadAllAsync()).Members.ToDictionary(member => member.Item1.SiloAddress, member => member.Item1.Status);
+        Assert.All(silos, silo => Assert.Equal(SiloStatus.Active, members[Silos.Address(silo)]));
+    }
+
+    private async Task<IEnumerable<SiloStatus>> StatusesAsync() => (await _table.ReadAllAsync()).Members.Select(member => member.Item1.Status);
 
     private async Task RevokeOwnAsync() =>
         await _etcd.RevokeAsync((await _etcd.GetAsync(Key(1)))!.Lease, CancellationToken.None);
@@ -151,32 +337,74 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
 
     private string Key(int silo) => Layout.LivenessKey(Silos.Address(silo)).ToStringUtf8();
 
-    /// <summary>Five silos that are Active; kills who it is asked to at the given time of asking.</summary>
-    private sealed class Membership : IClusterMembershipService
+    /// <summary>What a silo answers; at first, that it and all others live.</summary>
+    private sealed class Answering : ILivenessService
     {
-        private volatile ClusterMembershipSnapshot _snapshot = new(
-            Enumerable.Range(1, 5).Select(silo => Silos.Address(silo)).ToImmutableDictionary(silo => silo, silo => new ClusterMember(silo, SiloStatus.Active, "silo")),
-            new MembershipVersion(1));
+        private int _pings;
 
-        public int Heeds { get; set; } = 1;
+        public int Pings => Volatile.Read(ref _pings);
 
-        public ConcurrentQueue<SiloAddress> Killed { get; } = [];
+        public Func<Task> Ping { get; set; } = () => Task.CompletedTask;
 
-        public ConcurrentQueue<DateTime> At { get; } = [];
+        public Func<Task<bool>> Reaches { get; set; } = () => Task.FromResult(true);
+
+        public Task PingAsync()
+        {
+            Interlocked.Increment(ref _pings);
+            return Ping();
+        }
+
+        public Task<bool> ReachesAsync(SiloAddress silo) => Reaches();
+    }
+
+    /// <summary>Orleans' membership as far as it is used here: what was last read of the table.</summary>
+    private sealed class Membership(EtcdMembershipTable table) : IClusterMembershipService
+    {
+        private volatile ClusterMembershipSnapshot _snapshot = new(ImmutableDictionary<SiloAddress, ClusterMember>.Empty, default);
+        private int _refreshes;
+
+        public bool Fails { get; set; }
+
+        public int Refreshes => Volatile.Read(ref _refreshes);
 
         public ClusterMembershipSnapshot CurrentSnapshot => _snapshot;
 
         public IAsyncEnumerable<ClusterMembershipSnapshot> MembershipUpdates => throw new NotSupportedException();
 
-        public ValueTask Refresh(MembershipVersion minimumVersion, CancellationToken cancellationToken) => ValueTask.CompletedTask;
-
-        public Task<bool> TryKill(SiloAddress siloAddress)
+        public async ValueTask Refresh(MembershipVersion minimumVersion = default, CancellationToken cancellationToken = default)
         {
-            Killed.Enqueue(siloAddress);
-            At.Enqueue(DateTime.UtcNow);
-            if (Killed.Count >= Heeds)
-                _snapshot = new(_snapshot.Members.SetItem(siloAddress, new ClusterMember(siloAddress, SiloStatus.Dead, "silo")), new MembershipVersion(2));
-            return Task.FromResult(true);
+            Interlocked.Increment(ref _refreshes);
+            if (Fails)
+                throw new InvalidOperationException("not now");
+            var read = await table.ReadAllAsync(cancellationToken);
+            _snapshot = new(
+                read.Members.ToImmutableDictionary(member => member.Item1.SiloAddress, member => new ClusterMember(member.Item1.SiloAddress, member.Item1.Status, member.Item1.SiloName)),
+                new MembershipVersion(read.Version.Version));
         }
+
+        public Task<bool> TryKill(SiloAddress siloAddress) => throw new NotSupportedException();
+    }
+
+    /// <summary>What the meter counts meanwhile, by instrument and its one tag. Other clusters of this process count too.</summary>
+    private sealed class Counted : IDisposable
+    {
+        private readonly MeterListener _listener = new();
+        private readonly ConcurrentDictionary<string, long> _counts = [];
+
+        public Counted()
+        {
+            _listener.InstrumentPublished = static (instrument, me) =>
+            {
+                if (instrument.Meter.Name == "Orleans.Etcd" && instrument.Name.StartsWith("orleans.etcd.liveness", StringComparison.Ordinal))
+                    me.EnableMeasurementEvents(instrument);
+            };
+            _listener.SetMeasurementEventCallback<long>((instrument, count, tags, _) =>
+                _counts.AddOrUpdate(tags.Length == 0 ? instrument.Name : $"{instrument.Name} {tags[0].Value}", count, (_, sum) => sum + count));
+            _listener.Start();
+        }
+
+        public long this[string name] => _counts.GetValueOrDefault($"orleans.etcd.liveness.{name}");
+
+        public void Dispose() => _listener.Dispose();
     }
 }

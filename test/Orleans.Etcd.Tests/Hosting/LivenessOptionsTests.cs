@@ -28,9 +28,9 @@ public sealed class LivenessOptionsTests(SharedEtcd35 etcd) : IClassFixture<Shar
     [InlineData("ServiceKey", "mine")]
     public void Silo_FromConfiguration_TakesItsOptions(string connection, string value)
     {
-        using var host = Configured(connection, value, ("LeaseTtl", "00:00:07"), ("PingTimeout", "00:00:01"), ("Agents", "2"), ("EvictionPolicy", "ReportOnly"));
+        using var host = Configured(connection, value, ("LeaseTtl", "00:00:07"), ("PingTimeout", "00:00:03"), ("Agents", "2"), ("EvictionPolicy", "ReportOnly"));
         var options = host.Services.GetRequiredService<IOptions<EtcdLivenessOptions>>().Value;
-        Assert.Equal((TimeSpan.FromSeconds(7), TimeSpan.FromSeconds(1), 2, EtcdEvictionPolicy.ReportOnly), (options.LeaseTtl, options.PingTimeout, options.Agents, options.EvictionPolicy));
+        Assert.Equal((TimeSpan.FromSeconds(7), TimeSpan.FromSeconds(3), 2, EtcdEvictionPolicy.ReportOnly), (options.LeaseTtl, options.PingTimeout, options.Agents, options.EvictionPolicy));
     }
 
     [Fact]
