@@ -20,6 +20,7 @@ builder.UseOrleans(silo => (configuration["Redis"] is { } redis
     {
         if (!configuration.GetValue<bool>("DefaultProbes"))
             options.ProbeQuickly();
+        configuration.GetSection("Membership").Bind(options);
         options.UseLivenessGossip = configuration.GetValue("Gossip", options.UseLivenessGossip);
         options.MaxJoinAttemptTime = configuration.GetValue("MaxJoinAttemptTime", options.MaxJoinAttemptTime);
     })

@@ -35,7 +35,8 @@ internal sealed class FailoverBenchmark : IBenchmark
         await using var redis = RedisTable.Binary is { } binary ? await RedisServer.StartAsync(binary, data, appendOnly: false, cancellationToken) : null;
         await using var theirs = redis is null ? null : await FailoverCluster.OverRedisAsync($"127.0.0.1:{redis.Port}");
         contest.Report.Note($"three silo processes and a client each; kills: {kills} of the oldest silo and {kills} of the youngest, 5 to 10 s old");
-        await Task.Delay(Settling, cancellationToken);
+        if (!contest.Settings.Quick)
+            await Task.Delay(Settling, cancellationToken);
         var found = new Dictionary<bool, List<Failover>> { [false] = [], [true] = [] };
         var against = new Dictionary<bool, List<Failover>> { [false] = [], [true] = [] };
         for (var kill = 0; kill < 2 * kills; kill++)

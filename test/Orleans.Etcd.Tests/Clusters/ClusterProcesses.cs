@@ -6,6 +6,7 @@ using Microsoft.Extensions.Logging;
 using Orleans.Configuration;
 using Orleans.Etcd.Testing;
 using Orleans.Etcd.Tests.Silo;
+using Orleans.Messaging;
 using Xunit;
 
 namespace Orleans.Etcd.Tests.Clusters;
@@ -18,6 +19,9 @@ internal sealed class ClusterProcesses(IReadOnlyList<Uri> endpoints) : IAsyncDis
     private readonly string _clusterId = $"cluster-{Guid.NewGuid():N}";
     private readonly ConcurrentQueue<SiloProcess> _silos = [];
     private IHost? _client;
+
+    /// <summary>What the client was told of gateways, whenever it asked by itself.</summary>
+    public GatewayLists? Gateways { get; private set; }
 
     public IClusterClient Client => _client!.Services.GetRequiredService<IClusterClient>();
 
@@ -80,9 +84,13 @@ internal sealed class ClusterProcesses(IReadOnlyList<Uri> endpoints) : IAsyncDis
     {
         var builder = Host.CreateApplicationBuilder();
         builder.Logging.ClearProviders();
-        builder.UseOrleansClient(client => client
-            .UseEtcdClustering(string.Join(',', endpoints))
-            .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = _clusterId));
+        builder.UseOrleansClient(client =>
+        {
+            client.UseEtcdClustering(string.Join(',', endpoints)).Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = _clusterId);
+            var provider = client.Services.Last(service => service.ServiceType == typeof(IGatewayListProvider));
+            client.Services.Remove(provider);
+            client.Services.AddSingleton<IGatewayListProvider>(services => Gateways = new GatewayLists((IGatewayListProvider)provider.ImplementationFactory!(services)));
+        });
         _client = builder.Build();
         await _client.StartAsync();
     }

@@ -1,5 +1,6 @@
 using Orleans.Etcd.Testing;
 using Orleans.Etcd.Tests.Silo;
+using Orleans.Etcd.Tests.Testing;
 using Xunit;
 using Xunit.Abstractions;
 
@@ -16,10 +17,12 @@ public sealed class PushTests(SharedEtcd35 etcd, ITestOutputHelper output) : ICl
         await using var cluster = new ClusterProcesses([etcd.Server.Endpoint]);
         var silos = await cluster.StartThreeAsync(("Gossip", "false"));
         await using var table = await cluster.WatchTableAsync(etcd.Server.Connect());
+        await cluster.StartClientAsync();
 
         var joining = await cluster.StartSiloAsync("four", defaultProbes: true, more: ("Gossip", "false"));
         foreach (var status in new[] { SiloStatus.Joining, SiloStatus.Active })
             await AllSeeAsync(silos, joining, status, table);
+        await ClientIsToldAsync(cluster, joining, present: true, since: await table.OfAsync(joining.Endpoint, SiloStatus.Active));
         await cluster.SettledAsync([.. silos, joining]);
 
         var before = await RequestsAsync();
@@ -31,6 +34,7 @@ public sealed class PushTests(SharedEtcd35 etcd, ITestOutputHelper output) : ICl
         await joining.WaitForExitAsync(TimeSpan.FromSeconds(30));
         foreach (var status in new[] { SiloStatus.ShuttingDown, SiloStatus.Dead })
             await AllSeeAsync(silos, joining, status, table);
+        await ClientIsToldAsync(cluster, joining, present: false, since: await table.OfAsync(joining.Endpoint, SiloStatus.ShuttingDown));
         // It gave its lease back: nobody missed it.
         Assert.All(silos, silo => Assert.DoesNotContain("has lost its liveness lease", silo.Output));
         Assert.DoesNotContain(await table.ReadAsync(), row => row.SuspectTimes?.Any(vote => !vote.Item1.Equals(row.SiloAddress)) == true);
@@ -71,6 +75,15 @@ public sealed class PushTests(SharedEtcd35 etcd, ITestOutputHelper output) : ICl
             output.WriteLine($"{silo.Name} saw {other.Name} {status} {seen.TotalMilliseconds:F0} ms after the commit");
             Assert.True(seen <= AtOnce, $"{silo.Name} saw {other.Name} {status} {seen} after the commit");
         }
+    }
+
+    /// <summary>The client asks once a second by itself, of a list that is as new as any silo's.</summary>
+    private async Task ClientIsToldAsync(ClusterProcesses cluster, SiloProcess silo, bool present, DateTimeOffset since)
+    {
+        DateTimeOffset? told = null;
+        await Eventually.IsTrueAsync(() => (told = cluster.Gateways!.FirstSince(since, silo.GatewayPort, present)) is not null, $"the client's list has {silo.Name}: {present}");
+        output.WriteLine($"the client was told {(told!.Value - since).TotalMilliseconds:F0} ms after the commit");
+        Assert.True(told - since <= TimeSpan.FromSeconds(1) + AtOnce, $"{told - since}");
     }
 
     private async Task<long> RequestsAsync() =>
