@@ -110,7 +110,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
         catch (Exception exception)
         {
             if (stream is not null)
-                _avoided = stream.Endpoint;
+                Avoid(stream.Endpoint, exception.Message);
             NoteEnd(stream?.Endpoint, exception.Message, exception);
         }
         finally
@@ -273,6 +273,8 @@ internal sealed partial class RangeWatch : IAsyncDisposable
     private string Avoid(EtcdEndpoint endpoint, string reason)
     {
         _avoided = endpoint;
+        // What broke in between, as a server that restarts does, says nothing of a refusal before it.
+        _refusals = 0;
         return reason;
     }
 
