@@ -10,8 +10,8 @@ namespace Orleans.Etcd;
 /// Invariants. (1) A silo is evicted only while its lease is gone and the table does not say that it is dead; under the
 /// default policy only when it answered none of the agents, and each of them said so. (2) Never one whose lease went
 /// together with more than half of all; where no process was found to be gone, time is left for the others to go too.
-/// (3) Never by a silo that has not held its own lease for a whole TTL, or whose views of etcd are not up to date, or
-/// that has not yet looked at the newest of them: it cannot judge. All of this is looked at again after the silo was
+/// (3) Never by a silo that has not held its own lease for a whole TTL, or whose view of the leases is not up to date,
+/// or that has not yet looked at the newest of it: it cannot judge. Nor by one that cannot read the table. All of this is looked at again after the silo was
 /// asked, before each write of the table. (4) What is found to be dead is written until the table says so, and what is
 /// written is written at once or not at all. (5) Nothing is read from etcd but once for each loss.
 /// </remarks>
@@ -180,7 +180,7 @@ internal sealed partial class LivenessMonitor(
         }
 
         // What the losses were made of is what there is now: a lease that is back, or a crowd, would show there first.
-        if (own.IsHeld && own.Age >= own.Ttl && leases.LastError is null && table.View.LastError is null)
+        if (own.IsHeld && own.Age >= own.Ttl && leases.LastError is null)
             return leases.Snapshot == _seen;
         if (told.Add("doubt"))
             Log.InDoubt(logger, loss.Silo);
