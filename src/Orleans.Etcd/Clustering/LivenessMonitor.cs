@@ -152,21 +152,15 @@ internal sealed partial class LivenessMonitor(
     private async Task<TimeSpan> AskAsync(LeaseLosses.Loss loss, List<SiloAddress> agents, HashSet<string> told, CancellationToken stop)
     {
         var verdict = await probe.AskAsync(loss.Silo, [.. agents.Where(agent => !agent.Equals(self))], stop).ConfigureAwait(false);
-        switch (verdict)
-        {
-            case LivenessVerdict.Silent when LeftOfSpread(loss) is { } left:
-                await PauseAsync(left, stop).ConfigureAwait(false);
-                goto case LivenessVerdict.Refused;
-            case LivenessVerdict.Silent:
-            case LivenessVerdict.Refused:
-                return await EvictAsync(loss, "unreachable", told, stop).ConfigureAwait(false);
-            case LivenessVerdict.Answered:
-                if (!loss.IsOver && told.Add("answered"))
-                    Log.Answered(logger, loss.Silo);
-                return own.Ttl;
-            default:
-                return Tick;
-        }
+        if (verdict == LivenessVerdict.Silent && LeftOfSpread(loss) is { } left)
+            await PauseAsync(left, stop).ConfigureAwait(false);
+        if (verdict is LivenessVerdict.Silent or LivenessVerdict.Refused)
+            return await EvictAsync(loss, "unreachable", told, stop).ConfigureAwait(false);
+        if (verdict == LivenessVerdict.Unheard)
+            return Tick;
+        if (!loss.IsOver && told.Add("answered"))
+            Log.Answered(logger, loss.Silo);
+        return own.Ttl;
     }
 
     /// <summary>Whether this silo can tell a dead silo from a fault of etcd's or its own.</summary>
