@@ -39,16 +39,22 @@ internal sealed class FailoverBenchmark : IBenchmark
             await Task.Delay(Settling, cancellationToken);
         var found = new Dictionary<bool, List<Failover>> { [false] = [], [true] = [] };
         var against = new Dictionary<bool, List<Failover>> { [false] = [], [true] = [] };
-        for (var kill = 0; kill < 2 * kills; kill++)
+        for (var kill = 0; kill < kills; kill++)
         {
-            var young = kill % 2 == 1;
-            found[young].Add(await ours.KillOneAsync(young, cancellationToken));
+            await KillTwoAsync(ours, found, cancellationToken);
             if (theirs is not null)
-                against[young].Add(await theirs.KillOneAsync(young, cancellationToken));
+                await KillTwoAsync(theirs, against, cancellationToken);
         }
 
         foreach (var young in new[] { false, true })
             Show(contest, ours.Name, found[young], theirs?.Name, against[young], young);
+    }
+
+    /// <summary>The oldest, and then the one that has come instead, while it is young.</summary>
+    private static async Task KillTwoAsync(FailoverCluster cluster, Dictionary<bool, List<Failover>> found, CancellationToken cancellationToken)
+    {
+        foreach (var young in new[] { false, true })
+            found[young].Add(await cluster.KillOneAsync(young, cancellationToken));
     }
 
     private static void Show(Contest contest, string ours, List<Failover> found, string? theirs, List<Failover> against, bool young)
