@@ -13,11 +13,13 @@ internal sealed class EndpointPool : IDisposable
     private readonly object _lock = new();
     private readonly EtcdEndpoint[] _endpoints;
     private readonly TimeProvider _time;
+    private readonly TimeSpan _connectTimeout;
     private int _current;
 
     public EndpointPool(EtcdOptions options, TimeProvider time)
     {
         _time = time;
+        _connectTimeout = options.ConnectTimeout;
         _endpoints = [.. options.Endpoints.Select(endpoint => new Uri(WithPort(endpoint))).Distinct().Select(uri => new EtcdEndpoint(uri, options))];
         _current = Random.Shared.Next(_endpoints.Length);
         Description = string.Join(", ", _endpoints.Select(endpoint => endpoint.Address.GetLeftPart(UriPartial.Authority)));
@@ -70,9 +72,43 @@ internal sealed class EndpointPool : IDisposable
         return known ? null : next;
     }
 
+    /// <summary>
+    /// Records that a member neither answered nor refused; true where it has kept silent for so long that it was given
+    /// another connection. Nothing else gives up one that gets nowhere.
+    /// </summary>
+    public bool NoteSilence(EtcdEndpoint endpoint)
+    {
+        lock (_lock)
+        {
+            var now = _time.GetTimestamp();
+            if (endpoint.SilentSince == 0)
+            {
+                endpoint.SilentSince = now;
+                return false;
+            }
+
+            if (_time.GetElapsedTime(endpoint.SilentSince, now) < _connectTimeout)
+                return false;
+            endpoint.SilentSince = 0;
+        }
+
+        endpoint.Reconnect();
+        return true;
+    }
+
+    /// <summary>Records that something came from a member, be it a refusal.</summary>
+    public void NoteSign(EtcdEndpoint endpoint)
+    {
+        if (endpoint.SilentSince == 0)
+            return;
+        lock (_lock)
+            endpoint.SilentSince = 0;
+    }
+
     /// <summary>Records an answer, so that a member that healed counts as good as any.</summary>
     public void Succeed(EtcdEndpoint endpoint)
     {
+        NoteSign(endpoint);
         if (!endpoint.Failing)
             return;
         lock (_lock)

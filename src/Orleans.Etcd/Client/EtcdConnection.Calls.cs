@@ -81,6 +81,10 @@ public sealed partial class EtcdConnection
                 }
             }
 
+            if (hung)
+                NoteSilence(endpoint);
+            else if (failure.Code != EtcdErrorCode.Timeout)
+                _pool.NoteSign(endpoint);
             MoveOn(operation, endpoint, token, failure, hung);
             EtcdMeter.RequestErrors.Add(1, new KeyValuePair<string, object?>("operation", operation), new KeyValuePair<string, object?>("error", failure.Code));
             mayBeApplied |= failure.MayBeApplied;

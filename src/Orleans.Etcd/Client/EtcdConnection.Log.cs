@@ -17,5 +17,8 @@ public sealed partial class EtcdConnection
 
         [LoggerMessage(4, LogLevel.Debug, "etcd refused the authentication token; a new one is fetched")]
         public static partial void TokenRefused(ILogger logger);
+
+        [LoggerMessage(5, LogLevel.Information, "{Endpoint} has kept silent for longer than {Timeout}; it is connected to anew")]
+        public static partial void Reconnecting(ILogger logger, Uri endpoint, TimeSpan timeout);
     }
 }

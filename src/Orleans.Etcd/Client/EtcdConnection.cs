@@ -147,6 +147,16 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
         }
     }
 
+    /// <summary>Says that nothing came from a member for as long as it takes to say so.</summary>
+    internal void NoteSilence(EtcdEndpoint endpoint)
+    {
+        if (_pool.NoteSilence(endpoint))
+            Log.Reconnecting(_logger, endpoint.Address, Options.ConnectTimeout);
+    }
+
+    /// <summary>Says that something came over a stream.</summary>
+    internal void NoteSign(EtcdEndpoint endpoint) => _pool.NoteSign(endpoint);
+
     /// <summary>Says that etcd refused this token, so that the next call or stream fetches a new one.</summary>
     internal void Invalidate(string? token)
     {

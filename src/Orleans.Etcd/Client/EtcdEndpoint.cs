@@ -16,44 +16,21 @@ internal sealed class EtcdEndpoint : IDisposable
     // A range of 1,000 keys is half as fast again as with the default window.
     private const int StreamWindowSize = 4 * 1024 * 1024;
 
-    private readonly EtcdClient _client;
+    private readonly EtcdOptions _options;
+    private readonly CancellationTokenSource _stop = new();
+    private EtcdClient _client;
     private CancellationTokenSource _suspected = new();
 
     public EtcdEndpoint(Uri address, EtcdOptions options)
     {
         Address = address;
-        var handler = new SocketsHttpHandler
-        {
-            ConnectTimeout = options.ConnectTimeout,
-            KeepAlivePingDelay = options.KeepAlivePingDelay,
-            KeepAlivePingTimeout = options.KeepAlivePingTimeout,
-            KeepAlivePingPolicy = HttpKeepAlivePingPolicy.WithActiveRequests,
-            EnableMultipleHttp2Connections = true,
-            InitialHttp2StreamWindowSize = StreamWindowSize,
-            PooledConnectionIdleTimeout = Timeout.InfiniteTimeSpan,
-            UseProxy = false,
-        };
-        var secure = address.Scheme == Uri.UriSchemeHttps;
-        if (secure)
-            handler.SslOptions = TlsOptions(options);
-
-        // dotnet-etcd speaks plain text to https endpoints unless this constructor is given a TLS callback.
-        Action<SslClientAuthenticationOptions>? tls = secure ? static _ => { } : null;
-        _client = new EtcdClient(address.GetLeftPart(UriPartial.Authority), tls, configureChannelOptions: channel =>
-        {
-            channel.HttpHandler = handler;
-            // Retries are ours: the default policy re-applies writes.
-            channel.ServiceConfig = new ServiceConfig { LoadBalancingConfigs = { new RoundRobinConfig() } };
-            channel.InitialReconnectBackoff = TimeSpan.FromMilliseconds(Math.Min(250, options.MaxReconnectBackoff.TotalMilliseconds));
-            channel.MaxReconnectBackoff = options.MaxReconnectBackoff;
-            channel.MaxReceiveMessageSize = null;
-            channel.ThrowOperationCanceledOnCancellation = false;
-        });
+        _options = options;
+        _client = Connect();
     }
 
     public Uri Address { get; }
 
-    public IConnection Connection => _client.GetConnection();
+    public IConnection Connection => Volatile.Read(ref _client).GetConnection();
 
     /// <summary>Cancelled when a call on this member hung: streams on it move to another one instead of waiting.</summary>
     public CancellationToken Suspected => Volatile.Read(ref _suspected).Token;
@@ -67,6 +44,26 @@ internal sealed class EtcdEndpoint : IDisposable
     /// <summary>Whether nothing has succeeded on it since. Guarded by the pool's lock.</summary>
     public bool Failing { get; set; }
 
+    /// <summary>When it first kept silent since it last answered or refused, by the pool's clock; zero if it has not. Guarded by the pool's lock.</summary>
+    public long SilentSince { get; set; }
+
+    /// <summary>
+    /// Makes a channel in place of this one, for what is sent from now on. What is under way on the old one may still be
+    /// answered; streams on it end.
+    /// </summary>
+    public void Reconnect()
+    {
+        var old = Interlocked.Exchange(ref _client, Connect());
+        Suspect();
+        if (_stop.IsCancellationRequested)
+            Volatile.Read(ref _client).Dispose();
+        _ = Detached.Run(async () =>
+        {
+            await Task.Delay(_options.RequestTimeout * 2, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            old.Dispose();
+        });
+    }
+
     public void Suspect()
     {
         // Not disposed: a stream may be linking to it at this moment, and without a timer it holds nothing.
@@ -75,8 +72,43 @@ internal sealed class EtcdEndpoint : IDisposable
 
     public void Dispose()
     {
+        _stop.Cancel();
         _client.Dispose();
         _suspected.Dispose();
+    }
+
+    private EtcdClient Connect()
+    {
+        var handler = new SocketsHttpHandler
+        {
+            // Not ConnectTimeout: gRPC takes it for the time in which a channel has to connect, refusals and pauses included,
+            // and where it ends while others ask for a connection the channel may stay "connecting" for good, with nobody
+            // left who would connect (seen with 2.85.0). A member that keeps silent is given another channel instead.
+            ConnectTimeout = Timeout.InfiniteTimeSpan,
+            KeepAlivePingDelay = _options.KeepAlivePingDelay,
+            KeepAlivePingTimeout = _options.KeepAlivePingTimeout,
+            KeepAlivePingPolicy = HttpKeepAlivePingPolicy.WithActiveRequests,
+            EnableMultipleHttp2Connections = true,
+            InitialHttp2StreamWindowSize = StreamWindowSize,
+            PooledConnectionIdleTimeout = Timeout.InfiniteTimeSpan,
+            UseProxy = false,
+        };
+        var secure = Address.Scheme == Uri.UriSchemeHttps;
+        if (secure)
+            handler.SslOptions = TlsOptions(_options);
+
+        // dotnet-etcd speaks plain text to https endpoints unless this constructor is given a TLS callback.
+        Action<SslClientAuthenticationOptions>? tls = secure ? static _ => { } : null;
+        return new EtcdClient(Address.GetLeftPart(UriPartial.Authority), tls, configureChannelOptions: channel =>
+        {
+            channel.HttpHandler = handler;
+            // Retries are ours: the default policy re-applies writes.
+            channel.ServiceConfig = new ServiceConfig { LoadBalancingConfigs = { new RoundRobinConfig() } };
+            channel.InitialReconnectBackoff = TimeSpan.FromMilliseconds(Math.Min(250, _options.MaxReconnectBackoff.TotalMilliseconds));
+            channel.MaxReconnectBackoff = _options.MaxReconnectBackoff;
+            channel.MaxReceiveMessageSize = null;
+            channel.ThrowOperationCanceledOnCancellation = false;
+        });
     }
 
     private static SslClientAuthenticationOptions TlsOptions(EtcdOptions options)

@@ -12,8 +12,8 @@ internal sealed partial class LivenessMonitor
         [LoggerMessage(81, LogLevel.Warning, "Silo {Silo} has lost its liveness lease, but answers: it stays. It has probably lost its connection to etcd")]
         public static partial void Answered(ILogger logger, SiloAddress silo);
 
-        [LoggerMessage(82, LogLevel.Warning, "Silo {Silo} has lost its liveness lease and is declared dead ({Reason})")]
-        public static partial void Evicting(ILogger logger, SiloAddress silo, string reason);
+        [LoggerMessage(82, LogLevel.Warning, "Silo {Silo} has lost its liveness lease and was declared dead ({Reason})")]
+        public static partial void Evicted(ILogger logger, SiloAddress silo, string reason);
 
         [LoggerMessage(83, LogLevel.Warning, "The liveness lease of silo {Silo} went together with more than half of all within {Window}: nobody is declared dead for that, Orleans' own probes decide")]
         public static partial void InCrowd(ILogger logger, SiloAddress silo, TimeSpan window);

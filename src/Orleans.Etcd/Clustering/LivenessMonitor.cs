@@ -185,13 +185,15 @@ internal sealed partial class LivenessMonitor(
     {
         if (loss.IsOver || !MayJudge(loss, told))
             return Tick;
-        if (told.Add("evicting"))
-            Log.Evicting(logger, loss.Silo, reason);
         var done = await table.TryDeclareDeadAsync(loss.Silo, self, stop).ConfigureAwait(false);
         if (done is null)
             return TimeSpan.FromMilliseconds(Random.Shared.Next(5, 50));
         if (done == true)
+        {
             EtcdMeter.Evictions.Add(1, new KeyValuePair<string, object?>("reason", reason));
+            Log.Evicted(logger, loss.Silo, reason);
+        }
+
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(stop);
         limit.CancelAfter(RefreshTimeout);
         await membership.Refresh(cancellationToken: limit.Token).ConfigureAwait(false);

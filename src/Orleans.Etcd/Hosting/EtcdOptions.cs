@@ -64,7 +64,10 @@ public sealed class EtcdOptions
     /// </summary>
     public TimeSpan RequestTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
-    /// <summary>The longest that connecting to one member may take. Default 2 s; 50 ms to 1 min.</summary>
+    /// <summary>
+    /// For how long a member may neither answer nor refuse before it is connected to anew, counted from the first call or
+    /// stream that timed out on it. Default 2 s; 50 ms to 1 min.
+    /// </summary>
     public TimeSpan ConnectTimeout { get; set; } = TimeSpan.FromSeconds(2);
 
     /// <summary>

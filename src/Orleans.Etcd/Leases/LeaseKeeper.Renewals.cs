@@ -49,6 +49,8 @@ internal sealed partial class LeaseKeeper
             }
 
             Log.StreamBroken(_logger, reason, stream?.Endpoint.Address);
+            if (stream is not null && reason is TimeoutException)
+                connection.NoteSilence(stream.Endpoint);
             var now = _time.GetTimestamp();
             failures = progress.Answered && _time.GetElapsedTime(opened, now) > ShortLife ? 0 : failures + 1;
             avoided = stream?.Endpoint;
@@ -154,6 +156,7 @@ internal sealed partial class LeaseKeeper
     {
         while (await stream.MoveNextAsync().ConfigureAwait(false))
         {
+            connection.NoteSign(stream.Endpoint);
             var response = stream.Current;
             EtcdLease? lease;
             lock (_lock)

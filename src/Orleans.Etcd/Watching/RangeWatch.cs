@@ -111,6 +111,8 @@ internal sealed partial class RangeWatch : IAsyncDisposable
         {
             if (stream is not null)
                 Avoid(stream.Endpoint, exception.Message);
+            if (stream is not null && exception is TimeoutException)
+                _etcd.NoteSilence(stream.Endpoint);
             NoteEnd(stream?.Endpoint, exception.Message, exception);
         }
         finally
@@ -180,7 +182,11 @@ internal sealed partial class RangeWatch : IAsyncDisposable
             if (!next.IsCompleted)
             {
                 if (!created || ++silent >= SilentPeriods)
+                {
+                    _etcd.NoteSilence(stream.Endpoint);
                     return Avoid(stream.Endpoint, "no answer");
+                }
+
                 await RequestProgressAsync(stream, patience).ConfigureAwait(false);
                 continue;
             }
@@ -189,6 +195,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
                 return Avoid(stream.Endpoint, "closed by etcd");
             next = null;
             silent = 0;
+            _etcd.NoteSign(stream.Endpoint);
             var response = stream.Current;
             if (Refusal(response, stream) is { } refusal)
                 return refusal;

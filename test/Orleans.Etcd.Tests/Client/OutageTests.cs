@@ -26,6 +26,51 @@ public sealed class OutageTests
         await AssertRecoveryAsync(connection, () => cluster.KillAsync(), () => cluster.RestartAsync());
     }
 
+    /// <summary>
+    /// gRPC's own limit on connecting left a channel "connecting" for good now and then when it ended in an outage. It ended
+    /// once in a ConnectTimeout; here that is as often as can be.
+    /// </summary>
+    [Fact]
+    public async Task Calls_RefusedForSeconds_SucceedSoonAfterOnEveryConnection()
+    {
+        await using var etcd = await EtcdServer.StartAsync();
+        await using var proxy = TcpProxy.Start(etcd.Endpoint);
+        var connections = Enumerable.Range(0, 20).Select(_ => etcd.Connect(options => options.ConnectTimeout = TimeSpan.FromMilliseconds(50), proxy.Endpoint)).ToArray();
+        await Task.WhenAll(connections.Select(connection => connection.GetAsync("a")));
+        proxy.Refuse();
+        using var back = new CancellationTokenSource();
+        var calling = connections.Select(connection => CallUntilAsync(connection, back.Token)).ToArray();
+        await Task.Delay(Outage / 2);
+        proxy.Pass();
+        await back.CancelAsync();
+        await Task.WhenAll(calling).WaitAsync(Recovery);
+        foreach (var connection in connections)
+            await connection.DisposeAsync();
+    }
+
+    /// <summary>A connection that gets nowhere is given up, though nothing ever refuses it.</summary>
+    [Fact]
+    public async Task Calls_ToAMemberThatKeepsSilent_GoOverAnotherConnectionInTheEnd()
+    {
+        await using var etcd = await EtcdServer.StartAsync();
+        await using var proxy = TcpProxy.Start(etcd.Endpoint);
+        await using var connection = etcd.Connect(
+            options =>
+            {
+                options.RequestTimeout = TimeSpan.FromMilliseconds(500);
+                options.ConnectTimeout = TimeSpan.FromMilliseconds(300);
+            },
+            proxy.Endpoint);
+        await connection.GetAsync("a");
+        proxy.Stall();
+        var before = proxy.Accepted;
+        for (var call = 0; call < 3; call++)
+            Assert.Equal(EtcdErrorCode.Timeout, (await Assert.ThrowsAsync<EtcdException>(() => connection.GetAsync("a"))).Code);
+        Assert.True(proxy.Accepted > before, "nothing else was tried");
+        proxy.Pass();
+        await connection.GetAsync("a");
+    }
+
     [Fact]
     public async Task Call_RefusedAndThenMetWithSilence_EndsWithinTwiceTheTimeout()
     {
