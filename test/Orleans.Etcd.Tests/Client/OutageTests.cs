@@ -35,7 +35,13 @@ public sealed class OutageTests
     {
         await using var etcd = await EtcdServer.StartAsync();
         await using var proxy = TcpProxy.Start(etcd.Endpoint);
-        var connections = Enumerable.Range(0, 20).Select(_ => etcd.Connect(options => options.ConnectTimeout = TimeSpan.FromMilliseconds(50), proxy.Endpoint)).ToArray();
+        var connections = Enumerable.Range(0, 100).Select(_ => etcd.Connect(
+            options =>
+            {
+                options.ConnectTimeout = TimeSpan.FromMilliseconds(50);
+                options.MaxReconnectBackoff = TimeSpan.FromMilliseconds(100);
+            },
+            proxy.Endpoint)).ToArray();
         await Task.WhenAll(connections.Select(connection => connection.GetAsync("a")));
         proxy.Refuse();
         using var back = new CancellationTokenSource();
