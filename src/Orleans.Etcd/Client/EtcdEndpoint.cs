@@ -17,6 +17,7 @@ internal sealed class EtcdEndpoint : IDisposable
     private const int StreamWindowSize = 4 * 1024 * 1024;
 
     private readonly EtcdOptions _options;
+    private readonly SslClientAuthenticationOptions? _tls;
     private readonly CancellationTokenSource _stop = new();
     private EtcdClient _client;
     private CancellationTokenSource _suspected = new();
@@ -25,6 +26,8 @@ internal sealed class EtcdEndpoint : IDisposable
     {
         Address = address;
         _options = options;
+        // Once: a file that is gone by the time of another connection is no reason for a call to fail.
+        _tls = address.Scheme == Uri.UriSchemeHttps ? TlsOptions(options) : null;
         _client = Connect();
     }
 
@@ -93,12 +96,11 @@ internal sealed class EtcdEndpoint : IDisposable
             PooledConnectionIdleTimeout = Timeout.InfiniteTimeSpan,
             UseProxy = false,
         };
-        var secure = Address.Scheme == Uri.UriSchemeHttps;
-        if (secure)
-            handler.SslOptions = TlsOptions(_options);
+        if (_tls is not null)
+            handler.SslOptions = _tls;
 
         // dotnet-etcd speaks plain text to https endpoints unless this constructor is given a TLS callback.
-        Action<SslClientAuthenticationOptions>? tls = secure ? static _ => { } : null;
+        Action<SslClientAuthenticationOptions>? tls = _tls is not null ? static _ => { } : null;
         return new EtcdClient(Address.GetLeftPart(UriPartial.Authority), tls, configureChannelOptions: channel =>
         {
             channel.HttpHandler = handler;

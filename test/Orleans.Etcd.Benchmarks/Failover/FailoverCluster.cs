@@ -43,8 +43,9 @@ internal sealed class FailoverCluster : IAsyncDisposable
         StartAsync(new FailoverCluster("Clustering.Redis", "Redis", address, client => client.UseRedisClustering(address)));
 
     /// <summary>
-    /// Kills one of the three, the one that has been there for the longest or the shortest time, lets another join, and answers in seconds: until both others see it dead, until a call to a
-    /// grain that lived there succeeds, and from the start of the new silo's process until both others see it Active.
+    /// Kills one of the three, the one that has been there for the longest or the shortest time, lets another join, and
+    /// answers in seconds: until both others see it dead, until a call to a grain that lived there succeeds, and from the
+    /// start of the new silo's process until both others see it Active.
     /// </summary>
     public async Task<Failover> KillOneAsync(bool young, CancellationToken cancellationToken)
     {
