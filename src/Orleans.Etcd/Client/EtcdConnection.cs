@@ -1,5 +1,6 @@
 using dotnet_etcd.interfaces;
 using Etcdserverpb;
+using Google.Protobuf;
 using Grpc.Core;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -109,6 +110,30 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
     /// <summary>A put that is harmless when applied twice or late, such as a heartbeat on a key of one's own.</summary>
     internal Task<PutResponse> PutRepeatablyAsync(PutRequest request, CancellationToken cancellationToken) =>
         CallAsync("Put", CallKind.RepeatableWrite, request, static (c, r, o) => c.KVClient.PutAsync(r, o), cancellationToken);
+
+    /// <summary>A transaction that changes nothing when it is applied twice or late: its comparisons see to that.</summary>
+    internal Task<TxnResponse> TxnRepeatablyAsync(TxnRequest request, CancellationToken cancellationToken) =>
+        CallAsync("Txn", CallKind.RepeatableWrite, request, static (c, r, o) => c.KVClient.TxnAsync(r, o), cancellationToken);
+
+    /// <summary>Deletes what nobody makes again.</summary>
+    internal Task<DeleteRangeResponse> DeleteRepeatablyAsync(ByteString key, CancellationToken cancellationToken) =>
+        CallAsync("DeleteRange", CallKind.RepeatableWrite, new DeleteRangeRequest { Key = key }, static (c, r, o) => c.KVClient.DeleteRangeAsync(r, o), cancellationToken);
+
+    /// <summary>What is left of a lease, not above 0 where it is gone, and the keys that hang on it if asked for.</summary>
+    internal Task<LeaseTimeToLiveResponse> TimeToLiveAsync(long leaseId, bool keys, CancellationToken cancellationToken) =>
+        CallAsync("LeaseTimeToLive", CallKind.Read, new LeaseTimeToLiveRequest { ID = leaseId, Keys = keys }, static (c, r, o) => c.LeaseClient.LeaseTimeToLiveAsync(r, o), cancellationToken);
+
+    /// <summary>Renews a lease once, for somebody else; answers its TTL, not above 0 where it is gone.</summary>
+    internal async Task<TimeSpan> RenewOnceAsync(long leaseId, CancellationToken cancellationToken)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        limit.CancelAfter(Options.RequestTimeout);
+        using var stream = await OpenAsync<LeaseKeepAliveRequest, LeaseKeepAliveResponse>("LeaseKeepAlive", static (c, o) => c.LeaseClient.LeaseKeepAlive(o), avoided: null, withToken: false, limit.Token).ConfigureAwait(false);
+        await stream.WriteAsync(new LeaseKeepAliveRequest { ID = leaseId }).ConfigureAwait(false);
+        if (!await stream.MoveNextAsync().ConfigureAwait(false))
+            throw new EtcdException(EtcdErrorCode.Unavailable, "LeaseKeepAlive", $"etcd at {stream.Endpoint.Address} closed the stream without an answer.", outcomeUnknown: false);
+        return TimeSpan.FromSeconds(stream.Current.TTL);
+    }
 
     internal Task<LeaseGrantResponse> GrantAsync(LeaseGrantRequest request, CancellationToken cancellationToken) =>
         CallAsync("LeaseGrant", CallKind.Write, request, static (c, r, o) => c.LeaseClient.LeaseGrantAsync(r, o), cancellationToken);

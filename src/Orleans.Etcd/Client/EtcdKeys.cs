@@ -32,6 +32,24 @@ internal static class EtcdKeys
 
     public static string Liveness(string cluster) => cluster + "liveness/";
 
+    /// <summary>What holds the queue of one lock, semaphore or reader-writer lock.</summary>
+    /// <param name="prefix">The root of all keys.</param>
+    /// <param name="serviceId">Locks belong to the service and not to one of its clusters.</param>
+    /// <param name="room"><c>locks</c>, <c>semaphores</c> or <c>rwlocks</c>.</param>
+    /// <param name="name">The lock's name, as the user gave it.</param>
+    public static string Lock(string prefix, string serviceId, string room, string name) =>
+        $"{prefix}/{Escape(serviceId, nameof(serviceId))}/{room}/{Escape(name, nameof(name))}/";
+
+    /// <summary>What holds the state of one process's session, on its lease.</summary>
+    public static string Session(string prefix, string serviceId, long leaseId) =>
+        $"{prefix}/{Escape(serviceId, nameof(serviceId))}/sessions/{LeaseId(leaseId)}/";
+
+    /// <summary>The highest token that <see cref="FencedWrite"/> has seen for something.</summary>
+    public static string Fence(string prefix, string name) => $"{prefix}/fences/{Escape(name, nameof(name))}";
+
+    /// <summary>A lease as Go writes it.</summary>
+    public static string LeaseId(long leaseId) => leaseId.ToString("x", CultureInfo.InvariantCulture);
+
     /// <summary>A silo as a segment: <c>ip:port@generation</c>. The sign before an IPv6 scope is escaped like any other.</summary>
     public static string Silo(SiloAddress silo) => Escape(silo.ToParsableString(), nameof(silo));
 

@@ -51,6 +51,18 @@ internal static class EtcdMeter
     public static readonly Counter<long> Evictions =
         Meter.CreateCounter<long>("orleans.etcd.liveness.evictions", "{silo}", "Silos that this one declared dead after their lease was gone, by reason.");
 
+    public static readonly Histogram<double> LockAcquireDuration =
+        Meter.CreateHistogram<double>("orleans.etcd.lock.acquire.duration", "s", "Time from asking for a lock to the answer, waiting included, by kind and outcome.");
+
+    public static readonly UpDownCounter<long> LocksWaiting =
+        Meter.CreateUpDownCounter<long>("orleans.etcd.lock.waiting", "{request}", "Requests for locks that this process waits for, by kind.");
+
+    public static readonly UpDownCounter<long> LocksHeld =
+        Meter.CreateUpDownCounter<long>("orleans.etcd.lock.held", "{lock}", "Locks that this process holds, by kind.");
+
+    public static readonly Counter<long> LocksLost =
+        Meter.CreateCounter<long>("orleans.etcd.lock.lost", "{lock}", "Locks that this process held and lost without releasing them, by kind.");
+
     public static readonly ObservableGauge<double> LeaseAge =
         Meter.CreateObservableGauge("orleans.etcd.liveness.lease.age", () => LivenessLease.MeasureAll(lease => lease.Age), "s", "How long this silo has held its present lease; 0 while it has none.");
 

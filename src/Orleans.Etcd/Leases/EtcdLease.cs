@@ -20,7 +20,7 @@ internal sealed class EtcdLease : IAsyncDisposable
     private static readonly TimeSpan LongestMargin = TimeSpan.FromMilliseconds(500);
 
     private readonly object _lock = new();
-    private readonly LeaseKeeper _keeper;
+    private readonly ILeaseKeeper _keeper;
     private readonly TimeProvider _time;
     private readonly CancellationTokenSource _lost = new();
     private readonly Queue<long> _unanswered = new();
@@ -30,7 +30,7 @@ internal sealed class EtcdLease : IAsyncDisposable
     private TimeSpan _ttl;
     private LeaseState _end = LeaseState.Held;
 
-    public EtcdLease(LeaseKeeper keeper, TimeProvider time, long id, TimeSpan ttl, long sent)
+    public EtcdLease(ILeaseKeeper keeper, TimeProvider time, long id, TimeSpan ttl, long sent)
     {
         _keeper = keeper;
         _time = time;

@@ -11,7 +11,7 @@ namespace Orleans.Etcd;
 /// at once, on another member if there is one, with backoff from the second time on. The time allowed for an answer is
 /// well below a third of the TTL, so that several members can be tried before a lease is lost.
 /// </remarks>
-internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDisposable
+internal sealed partial class LeaseKeeper(EtcdConnection connection) : ILeaseKeeper, IAsyncDisposable
 {
     private readonly object _lock = new();
     private readonly Dictionary<long, EtcdLease> _leases = [];
@@ -81,10 +81,6 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : IAsyncDis
 
     public void LeftToExpire(EtcdLease lease, Exception exception) => Log.LeftToExpire(_logger, exception, lease.Id);
 
-    /// <summary>
-    /// Cancels the owner's token off the renewal loop: one owner's callbacks delay no other lease. First of all: a slow
-    /// log must not make the news late.
-    /// </summary>
     public void Announce(EtcdLease lease, CancellationTokenSource lost, LeaseLoss reason)
     {
         ThreadPool.UnsafeQueueUserWorkItem(

@@ -15,6 +15,9 @@ internal sealed class HostedCluster : IAsyncDisposable
 {
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(60);
 
+    /// <summary>The time to live of the sessions on which locks hang.</summary>
+    public static readonly TimeSpan LockTtl = TimeSpan.FromSeconds(4);
+
     private HostedCluster(TestCluster cluster) => Cluster = cluster;
 
     public TestCluster Cluster { get; }
@@ -41,7 +44,9 @@ internal sealed class HostedCluster : IAsyncDisposable
             builder.Properties[$"Orleans:Clustering:{name}"] = value;
         if (quickProbes)
             builder.AddSiloBuilderConfigurator<Quick>();
+        builder.AddSiloBuilderConfigurator<Locks>();
         builder.AddClientBuilderConfigurator<Quick>();
+        builder.AddClientBuilderConfigurator<Locks>();
         var cluster = new HostedCluster(builder.Build());
         await cluster.Cluster.DeployAsync();
         return cluster;
@@ -109,6 +114,14 @@ internal sealed class HostedCluster : IAsyncDisposable
         (nameof(etcd.ClientKeyFile), etcd.ClientKeyFile),
         (nameof(etcd.RequestTimeout), etcd.RequestTimeout.ToString("c", CultureInfo.InvariantCulture)),
     ];
+
+    private sealed class Locks : ISiloConfigurator, IClientBuilderConfigurator
+    {
+        public void Configure(ISiloBuilder siloBuilder) => siloBuilder.AddEtcdLocks(options => options.SessionTtl = LockTtl);
+
+        public void Configure(Microsoft.Extensions.Configuration.IConfiguration configuration, IClientBuilder clientBuilder) =>
+            clientBuilder.AddEtcdLocks(options => options.SessionTtl = LockTtl);
+    }
 
     private sealed class Quick : ISiloConfigurator, IClientBuilderConfigurator
     {

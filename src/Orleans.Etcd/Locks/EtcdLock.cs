@@ -1,0 +1,146 @@
+using System.Diagnostics;
+
+namespace Orleans.Etcd;
+
+/// <summary>One lock as a process sees it: asks its grain, again and again where that is needed, until there is an answer.</summary>
+internal sealed class EtcdLock : ILock
+{
+    // More than the call itself takes in its silo; then another is asked, should this one have died or hang.
+    private static readonly TimeSpan AnswerDelay = TimeSpan.FromSeconds(5);
+
+    private readonly LockContext _context;
+    private readonly LockRequest _template;
+    private readonly ILockQueueGrain _grain;
+    private readonly KeyValuePair<string, object?> _tag;
+
+    public EtcdLock(LockContext context, LockKind kind, string name, int permits = 1, bool isRead = false)
+    {
+        _context = context;
+        _template = new LockRequest { Session = 1, RequestId = "-", Permits = permits, IsRead = isRead, Owner = context.Owner };
+        // The root of the keys is the silos' affair and may be unknown here; what else is wrong is said at once.
+        _ = new LockLayout("-", "-", kind, name).Claim(_template);
+        _grain = context.Grain(kind, name);
+        _tag = new("kind", kind switch { LockKind.Semaphore => "semaphore", LockKind.ReadWrite => isRead ? "read" : "write", _ => "mutex" });
+        Name = name;
+    }
+
+    public string Name { get; }
+
+    public async Task<ILockHandle> AcquireAsync(CancellationToken cancellationToken = default) =>
+        await AcquireAsync(wait: null, cancellationToken).ConfigureAwait(false) ?? throw new UnreachableException();
+
+    public async Task<ILockHandle?> TryAcquireAsync(TimeSpan wait = default, CancellationToken cancellationToken = default)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(wait, TimeSpan.Zero);
+        return await AcquireAsync(wait, cancellationToken).ConfigureAwait(false);
+    }
+
+    public Task<LockStatus> GetStatusAsync() => _grain.GetStatus();
+
+    public Task<bool> ForceReleaseAsync(long token) => _grain.ForceRelease(token);
+
+    private async Task<LockHandle?> AcquireAsync(TimeSpan? wait, CancellationToken cancellationToken)
+    {
+        cancellationToken.ThrowIfCancellationRequested();
+        // Off the caller's scheduler: a grain that waits here is collected, or its silo stops, without this being stopped
+        // half-way, and nothing below runs in its turns.
+        await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
+        var parent = Activity.Current?.Context ?? default;
+        using var span = EtcdActivity.Start("lock acquire", _tag, Name, parent);
+        var started = _context.Time.GetTimestamp();
+        var outcome = "failed";
+        EtcdMeter.LocksWaiting.Add(1, _tag);
+        try
+        {
+            var handle = await AskAsync(new Wish(_context, started, wait), parent, cancellationToken).ConfigureAwait(false);
+            outcome = handle is null ? "not_free" : "granted";
+            span?.SetTag("orleans.etcd.lock.outcome", outcome).SetTag("orleans.etcd.lock.token", handle?.FencingToken);
+            return handle;
+        }
+        catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
+        {
+            outcome = "cancelled";
+            throw;
+        }
+        catch (Exception exception)
+        {
+            span?.SetStatus(ActivityStatusCode.Error, exception.Message);
+            throw;
+        }
+        finally
+        {
+            EtcdMeter.LocksWaiting.Add(-1, _tag);
+            EtcdMeter.LockAcquireDuration.Record(_context.Time.GetElapsedTime(started).TotalSeconds, _tag, new("outcome", outcome));
+        }
+    }
+
+    /// <summary>Asks under one id after another: another one only where nothing is left of the last.</summary>
+    private async Task<LockHandle?> AskAsync(Wish wish, ActivityContext parent, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            var session = await wish.RepeatAsync(_context.Sessions.GetAsync, cancellationToken).ConfigureAwait(false);
+            var request = _template with { Session = session.Id, RequestId = _context.NextRequestId() };
+            var entry = LockLayout.Entry(request);
+            session.Want(entry);
+            LockAnswer answer;
+            try
+            {
+                answer = await AskAsync(wish, request, cancellationToken).ConfigureAwait(false);
+            }
+            catch
+            {
+                session.Abandon(entry, () => _grain.Cancel(request));
+                throw;
+            }
+
+            if (answer.Outcome == LockOutcome.Granted)
+            {
+                var handle = new LockHandle(Name, entry, answer.Token, session, held => ReleaseAsync(held, session, request), _tag, EtcdActivity.Start("lock held", _tag, Name, parent));
+                if (session.Hold(entry, handle))
+                    return handle;
+                handle.Lose();
+            }
+
+            session.Forget(entry);
+            if (answer.Outcome == LockOutcome.NotFree)
+                return null;
+            if (answer.Outcome == LockOutcome.SessionLost)
+                session.NoteGone();
+        }
+    }
+
+    /// <summary>Asks until there is a last word about this request.</summary>
+    private async Task<LockAnswer> AskAsync(Wish wish, LockRequest request, CancellationToken cancellationToken)
+    {
+        while (true)
+        {
+            var answer = await wish.RepeatAsync(AskOnceAsync, cancellationToken).ConfigureAwait(false);
+            if (answer.Outcome != LockOutcome.Queued)
+                return answer;
+        }
+
+        Task<LockAnswer> AskOnceAsync(CancellationToken token)
+        {
+            var left = wish.Left;
+            var call = left < _context.MaxCall ? left : _context.MaxCall;
+            return _grain.Acquire(request with { MaxWait = left, MaxCall = _context.MaxCall }).WaitAsync(call + AnswerDelay, _context.Time, token);
+        }
+    }
+
+    private async Task ReleaseAsync(LockHandle handle, LockSession session, LockRequest request)
+    {
+        await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
+        try
+        {
+            if (!session.HasEnded)
+                await _grain.Release(request, handle.FencingToken).WaitAsync(_context.ReleaseTimeout, _context.Time).ConfigureAwait(false);
+            session.Forget(handle.Entry);
+        }
+        catch (Exception)
+        {
+            // Whatever it is: it is tried until it has succeeded, and the lease ends with this process at the latest.
+            session.Abandon(handle.Entry, () => _grain.Release(request, handle.FencingToken));
+        }
+    }
+}

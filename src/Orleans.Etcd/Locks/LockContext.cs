@@ -1,0 +1,33 @@
+namespace Orleans.Etcd;
+
+/// <summary>What all locks of a process share.</summary>
+internal sealed class LockContext(IGrainFactory grains, LockSessions sessions, TimeProvider time)
+{
+    private long _requests;
+
+    public LockSessions Sessions => sessions;
+
+    public TimeProvider Time => time;
+
+    /// <inheritdoc cref="Configuration.EtcdLockOptions.Owner" />
+    public required string Owner { get; init; }
+
+    /// <inheritdoc cref="Configuration.EtcdLockOptions.ReleaseTimeout" />
+    public required TimeSpan ReleaseTimeout { get; init; }
+
+    /// <inheritdoc cref="Configuration.EtcdLockOptions.OutageTimeout" />
+    public required TimeSpan OutageTimeout { get; init; }
+
+    /// <inheritdoc cref="LockRequest.MaxCall" />
+    public required TimeSpan MaxCall { get; init; }
+
+    /// <summary>An id that was never used in a session of this process.</summary>
+    public string NextRequestId() => EtcdKeys.LeaseId(Interlocked.Increment(ref _requests));
+
+    public ILockQueueGrain Grain(LockKind kind, string name) => kind switch
+    {
+        LockKind.Semaphore => grains.GetGrain<ISemaphoreGrain>(name),
+        LockKind.ReadWrite => grains.GetGrain<IReadWriteLockGrain>(name),
+        _ => grains.GetGrain<ILockGrain>(name),
+    };
+}

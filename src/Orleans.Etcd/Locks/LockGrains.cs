@@ -1,0 +1,51 @@
+using Microsoft.Extensions.DependencyInjection;
+using Orleans.Concurrency;
+using Orleans.Placement;
+
+namespace Orleans.Etcd;
+
+/// <summary>
+/// Brokers a lock by its <see cref="LockQueue"/>, which does everything. Reentrant, so that a wait keeps no release waiting;
+/// on the silo of whoever asks first, which is often the one that asks again.
+/// </summary>
+internal abstract class LockQueueGrain : Grain, ILockQueueGrain
+{
+    private readonly LockQueues _queues;
+    private readonly LockKind _kind;
+    private LockQueue? _queue;
+
+    protected LockQueueGrain(IServiceProvider services, LockKind kind)
+    {
+        _queues = services.GetService<LockQueues>() ?? throw new InvalidOperationException("This silo does not broker locks: call AddEtcdLocks() on every silo.");
+        _kind = kind;
+    }
+
+    // Made by the first call and not by the activation, whose exceptions reach the caller in another shape: the name may be
+    // one that cannot be a key.
+    private LockQueue Queue => _queue ??= _queues.Open(_kind, this.GetPrimaryKeyString());
+
+    public Task<LockAnswer> Acquire(LockRequest request) => Queue.AcquireAsync(request);
+
+    public Task<bool> Release(LockRequest request, long token) => Queue.ReleaseAsync(request, token);
+
+    public Task Cancel(LockRequest request) => Queue.CancelAsync(request);
+
+    public Task<LockStatus> GetStatus() => Queue.GetStatusAsync();
+
+    public Task<bool> ForceRelease(long token) => Queue.ForceReleaseAsync(token);
+
+    public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
+    {
+        if (_queue is not null)
+            await _queue.DisposeAsync().ConfigureAwait(true);
+    }
+}
+
+[Reentrant, PreferLocalPlacement, CollectionAgeLimit(Minutes = 2)]
+internal sealed class LockGrain(IServiceProvider services) : LockQueueGrain(services, LockKind.Mutex), ILockGrain;
+
+[Reentrant, PreferLocalPlacement, CollectionAgeLimit(Minutes = 2)]
+internal sealed class SemaphoreGrain(IServiceProvider services) : LockQueueGrain(services, LockKind.Semaphore), ISemaphoreGrain;
+
+[Reentrant, PreferLocalPlacement, CollectionAgeLimit(Minutes = 2)]
+internal sealed class ReadWriteLockGrain(IServiceProvider services) : LockQueueGrain(services, LockKind.ReadWrite), IReadWriteLockGrain;

@@ -1,0 +1,75 @@
+using System.Diagnostics;
+
+namespace Orleans.Etcd;
+
+/// <summary>One held lock. Its session says how long it is.</summary>
+internal sealed class LockHandle : ILockHandle
+{
+    private readonly object _lock = new();
+    private readonly CancellationTokenSource _lost = new();
+    private readonly LockSession _session;
+    private readonly Func<LockHandle, Task> _release;
+    private readonly KeyValuePair<string, object?> _kind;
+    private readonly Activity? _held;
+    private Task? _released;
+    private bool _isLost;
+
+    public LockHandle(string name, string entry, long token, LockSession session, Func<LockHandle, Task> release, KeyValuePair<string, object?> kind, Activity? held)
+    {
+        (Name, Entry, FencingToken, _session, _release, _kind, _held) = (name, entry, token, session, release, kind, held);
+        EtcdMeter.LocksHeld.Add(1, kind);
+    }
+
+    public string Name { get; }
+
+    /// <summary>What names it within its session.</summary>
+    public string Entry { get; }
+
+    public long FencingToken { get; }
+
+    public CancellationToken LostToken => _lost.Token;
+
+    public TimeSpan Remaining
+    {
+        get
+        {
+            lock (_lock)
+                return _isLost || _released is not null ? TimeSpan.Zero : _session.Remaining;
+        }
+    }
+
+    /// <summary>Announces its loss, unless it was released before.</summary>
+    public void Lose()
+    {
+        lock (_lock)
+        {
+            if (_isLost || _released is not null)
+                return;
+            _isLost = true;
+        }
+
+        // Callbacks, of however many handles, run elsewhere: none makes the news late for another. Their failures are theirs.
+        _ = Detached.Observed(_lost.CancelAsync());
+        EtcdMeter.LocksHeld.Add(-1, _kind);
+        EtcdMeter.LocksLost.Add(1, _kind);
+        _held?.SetStatus(ActivityStatusCode.Error, "lost").Dispose();
+    }
+
+    /// <summary>Releases it. Idempotent; returns when it is released, or will be without any more help.</summary>
+    public ValueTask DisposeAsync()
+    {
+        lock (_lock)
+        {
+            if (_isLost)
+                return ValueTask.CompletedTask;
+            if (_released is null)
+            {
+                EtcdMeter.LocksHeld.Add(-1, _kind);
+                _held?.Dispose();
+                _released = _release(this);
+            }
+
+            return new ValueTask(_released);
+        }
+    }
+}

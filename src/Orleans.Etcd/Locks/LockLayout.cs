@@ -1,0 +1,98 @@
+using System.Text;
+using Etcdserverpb;
+using Google.Protobuf;
+
+namespace Orleans.Etcd;
+
+/// <summary>The three kinds of lock.</summary>
+internal enum LockKind
+{
+    Mutex,
+    Semaphore,
+    ReadWrite,
+}
+
+/// <summary>
+/// One lock's keys, and the one rule by which all kinds are granted: a request is granted once fewer than
+/// <see cref="LockClaim.Allowed"/> keys of its <see cref="LockClaim.Ahead"/> were created before its own.
+/// </summary>
+/// <remarks>
+/// Invariant: what is granted stays granted until its key goes. Keys only ever come after those that are there, so that
+/// the number of those before a key never rises.
+/// </remarks>
+internal sealed class LockLayout
+{
+    /// <summary>A wait is given up by a transaction that compares as many keys.</summary>
+    public const int MaxPermits = 1000;
+
+    private const int MaxRequestId = 64;
+    private const int MaxOwner = 256;
+
+    private readonly string _prefix;
+    private readonly LockKind _kind;
+    private readonly string _writers;
+    private readonly byte[] _readersUtf8;
+
+    public LockLayout(string keyPrefix, string serviceId, LockKind kind, string name)
+    {
+        _kind = kind;
+        Name = name;
+        _prefix = EtcdKeys.Lock(keyPrefix, serviceId, Room(kind), name);
+        _writers = _prefix + "write/";
+        _readersUtf8 = Encoding.UTF8.GetBytes(_prefix + "read/");
+        _readersUtf8 = Encoding.UTF8.GetBytes(_prefix + "read/");
+    }
+
+    public string Name { get; }
+
+    public string Prefix => _prefix;
+
+    public RangeRequest All => Txn.Range(_prefix);
+
+    /// <summary>What a request stands for in keys.</summary>
+    /// <exception cref="ArgumentException">It is not usable for this kind of lock.</exception>
+    public LockClaim Claim(LockRequest request)
+    {
+        ArgumentNullException.ThrowIfNull(request);
+        ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(request.Session, 0, nameof(LockRequest.Session));
+        ArgumentOutOfRangeException.ThrowIfLessThan(request.MaxWait, TimeSpan.Zero, nameof(LockRequest.MaxWait));
+        ArgumentOutOfRangeException.ThrowIfLessThan(request.Permits, 1, nameof(LockRequest.Permits));
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(request.Permits, MaxPermits, nameof(LockRequest.Permits));
+        if (request.Permits > 1 && _kind != LockKind.Semaphore)
+            throw new ArgumentException("Only a semaphore has several permits.", nameof(request));
+        if (request.IsRead && _kind != LockKind.ReadWrite)
+            throw new ArgumentException("Only a reader-writer lock has readers.", nameof(request));
+        ArgumentException.ThrowIfNullOrEmpty(request.RequestId, nameof(LockRequest.RequestId));
+        if (request.RequestId.Length > MaxRequestId)
+            throw new ArgumentException($"RequestId has {request.RequestId.Length} characters; at most {MaxRequestId} are allowed.", nameof(request));
+        if (request.Owner is { } owner && (owner.Length > MaxOwner || !EtcdKeys.IsUtf8(owner)))
+            throw new ArgumentException($"Owner must be valid Unicode of at most {MaxOwner} characters.", nameof(request));
+
+        var mode = _kind != LockKind.ReadWrite ? "" : request.IsRead ? "read/" : "write/";
+        var key = $"{_prefix}{mode}{Entry(request)}";
+        return new LockClaim(ByteString.CopyFromUtf8(key), request.Session, Txn.Range(request.IsRead ? _writers : _prefix), request.Permits, request.IsRead);
+    }
+
+    /// <summary>The last segment of a request's key, which names it within its session.</summary>
+    public static string Entry(LockRequest request) => $"{EtcdKeys.LeaseId(request.Session)}-{EtcdKeys.Escape(request.RequestId, nameof(LockRequest.RequestId))}";
+
+    public bool HasReaders => _kind == LockKind.ReadWrite;
+
+    /// <summary>Whether a key is a reader's. What is neither kind's, whoever put it there, excludes all as a writer does.</summary>
+    public bool IsRead(ByteString key) => HasReaders && key.Span.StartsWith(_readersUtf8);
+
+    private static string Room(LockKind kind) => kind switch
+    {
+        LockKind.Semaphore => "semaphores",
+        LockKind.ReadWrite => "rwlocks",
+        _ => "locks",
+    };
+}
+
+/// <summary>One request in keys: its own, and those that it has to wait for.</summary>
+/// <param name="Key">Its own key.</param>
+/// <param name="Session">The lease that it hangs on.</param>
+/// <param name="Ahead">The range whose keys come before it, if they were created before.</param>
+/// <param name="Allowed">It is granted when fewer than so many do.</param>
+/// <param name="IsRead">Whether those are the writers only.</param>
+internal sealed record LockClaim(ByteString Key, long Session, RangeRequest Ahead, int Allowed, bool IsRead);

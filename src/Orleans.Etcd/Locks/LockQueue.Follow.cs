@@ -1,0 +1,178 @@
+using Etcdserverpb;
+using Google.Protobuf;
+
+namespace Orleans.Etcd;
+
+/// <summary>
+/// The one watch that all who wait here share. It stands while somebody waits and a while longer: one opened at a past
+/// revision is served by etcd only every 100 ms.
+/// </summary>
+internal sealed partial class LockQueue
+{
+    // No release reads more places than this; who comes after them is told by the watch.
+    private const int HandedOver = 16;
+
+    private static readonly TimeSpan KeptFor = TimeSpan.FromSeconds(30);
+    private static readonly TimeSpan Tick = TimeSpan.FromSeconds(5);
+
+    private readonly Dictionary<ByteString, (long Mark, long Since)> _unasked = [];
+    private RangeWatch? _watch;
+    private Task _following = Task.CompletedTask;
+    private RangeSnapshot? _snapshot;
+    private long _lastWait;
+
+    /// <summary>Under the lock.</summary>
+    private void Follow()
+    {
+        if (_watch is not null || _stop.IsCancellationRequested)
+            return;
+        var watch = _watch = new RangeWatch(_etcd, _layout.Prefix);
+        _following = Detached.Run(() => FollowAsync(watch));
+    }
+
+    private Task StopFollowingAsync()
+    {
+        lock (_lock)
+            return _following;
+    }
+
+    private async Task FollowAsync(RangeWatch watch)
+    {
+        try
+        {
+            Task<bool>? next = null;
+            while (!_stop.IsCancellationRequested)
+            {
+                next ??= watch.Batches.WaitToReadAsync(_stop.Token).AsTask();
+                await Task.WhenAny(next, Task.Delay(Tick, _etcd.Time, _stop.Token)).ConfigureAwait(false);
+                if (next.IsCompleted)
+                {
+                    if (!await next.ConfigureAwait(false))
+                        break;
+                    next = null;
+                    TakeOver(watch);
+                }
+                else if (IsIdle())
+                {
+                    break;
+                }
+
+                await RemoveUnaskedAsync().ConfigureAwait(false);
+            }
+        }
+        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+        {
+        }
+        finally
+        {
+            lock (_lock)
+            {
+                (_watch, _snapshot) = (null, null);
+                _deleted.Clear();
+                // Somebody may have come since it was found to be idle.
+                if (_waiters.Count > 0 && !_etcd.IsDisposed)
+                    Follow();
+            }
+
+            await watch.DisposeAsync().ConfigureAwait(false);
+        }
+    }
+
+    private void TakeOver(RangeWatch watch)
+    {
+        // What lies in between is of no interest to anybody.
+        RevisionBatch? newest = null;
+        while (watch.Batches.TryRead(out var batch))
+            newest = batch;
+        if (newest is null)
+            return;
+        lock (_lock)
+        {
+            _snapshot = newest.Snapshot;
+            foreach (var (key, _) in _deleted.Where(deleted => deleted.Value <= _snapshot.Revision).ToArray())
+                _deleted.Remove(key);
+            NoteMarks(_snapshot);
+            if (_waiters.Count == 0)
+                return;
+            var order = Order();
+            foreach (var waiter in _waiters.Values)
+                waiter.Look(_snapshot, order);
+        }
+    }
+
+    /// <summary>The queue as it is known, without what was deleted from here since. Under the lock.</summary>
+    private LockOrder Order(ByteString? without = null) =>
+        new(_layout, _snapshot!, key => key.Equals(without) || (_deleted.TryGetValue(key, out var deleted) && deleted > _snapshot!.Revision));
+
+    /// <summary>
+    /// Who waits here and has their turn once this key is gone. Their keys are to be seen to exist at that revision; that
+    /// nobody else is before them is sure, since all that were created before a key which the view shows are in the view,
+    /// or gone. Under the lock.
+    /// </summary>
+    private LockWaiter[] NextAfter(ByteString key)
+    {
+        if (_snapshot is null || _waiters.Count == 0)
+            return [];
+        var order = Order(without: key);
+        return [.. _waiters.Values.Where(waiter => !waiter.Ended.IsCompleted && waiter.IsIn(_snapshot) && order.IsGranted(waiter.Claim, waiter.CreateRevision)).Take(HandedOver)];
+    }
+
+    private bool IsIdle()
+    {
+        lock (_lock)
+            return _waiters.Count == 0 && _unasked.Count == 0 && _etcd.Time.GetElapsedTime(_lastWait) > KeptFor;
+    }
+
+    /// <summary>Notes since when each marked wait has not been asked for here. Under the lock.</summary>
+    private void NoteMarks(RangeSnapshot snapshot)
+    {
+        foreach (var (key, noted) in _unasked.ToArray())
+        {
+            if (!snapshot.Values.TryGetValue(key, out var there) || there.ModRevision != noted.Mark)
+                _unasked.Remove(key);
+        }
+
+        foreach (var (key, there) in snapshot.Values)
+        {
+            // The mark is never what a key is created with.
+            if (there.Version > 1 && !_unasked.ContainsKey(key) && LockValue.Decode(there.Value) is { Waiting: true })
+                _unasked.Add(key, (there.ModRevision, _etcd.Time.GetTimestamp()));
+        }
+    }
+
+    /// <summary>
+    /// Removes waits that nobody has asked for here in a long time, ours only. Guarded by the mark, which is taken away
+    /// before such a one is granted anywhere: nothing that anybody holds is removed.
+    /// </summary>
+    private async Task RemoveUnaskedAsync()
+    {
+        List<(ByteString Key, long Mark)> forgotten = [];
+        lock (_lock)
+        {
+            var now = _etcd.Time.GetTimestamp();
+            foreach (var (key, noted) in _unasked.ToArray())
+            {
+                if (_waiters.ContainsKey(key))
+                    _unasked[key] = (noted.Mark, now);
+                else if (_etcd.Time.GetElapsedTime(noted.Since, now) > Unasked)
+                    forgotten.Add((key, noted.Mark));
+            }
+        }
+
+        foreach (var (key, mark) in forgotten)
+        {
+            try
+            {
+                var response = await _etcd.TxnRepeatablyAsync(new TxnRequest { Compare = { Txn.ModRevisionIs(key, mark) }, Success = { Txn.Delete(key) } }, _stop.Token).ConfigureAwait(false);
+                if (response.Succeeded)
+                    Log.Forgotten(_logger, _layout.Name, key.ToStringUtf8(), Unasked);
+                lock (_lock)
+                    _unasked.Remove(key);
+            }
+            catch (EtcdException)
+            {
+                // Tried again at the next tick.
+            }
+        }
+    }
+}

@@ -1,0 +1,75 @@
+using Etcdserverpb;
+using Microsoft.Extensions.Logging;
+using Mvccpb;
+
+namespace Orleans.Etcd;
+
+/// <summary>What people ask about a lock, and what they do when they lose their patience with it.</summary>
+internal sealed partial class LockQueue
+{
+    public async Task<LockStatus> GetStatusAsync()
+    {
+        var read = await _etcd.RangeAsync(_layout.All.First(limit: 0), CancellationToken.None).ConfigureAwait(false);
+        var holders = new List<LockHolder>();
+        var (all, writers) = (0, 0);
+        foreach (var kv in read.Kvs)
+        {
+            var value = LockValue.Decode(kv.Value);
+            var isRead = _layout.IsRead(kv.Key);
+            if ((isRead ? writers : all) < Math.Max(1, value?.Permits ?? 1) && value?.Waiting != true)
+                holders.Add(await HolderAsync(kv, value).ConfigureAwait(false));
+            all++;
+            writers += isRead ? 0 : 1;
+        }
+
+        return new LockStatus([.. holders], read.Kvs.Count - holders.Count);
+    }
+
+    public async Task<bool> ForceReleaseAsync(long token)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThanOrEqual(token, 0);
+        var read = await _etcd.RangeAsync(_layout.All, CancellationToken.None).ConfigureAwait(false);
+        if (read.Kvs.FirstOrDefault(kv => kv.CreateRevision == token) is not { } held)
+            return false;
+        var removal = new TxnRequest { Compare = { Txn.CreateRevisionIs(held.Key, token) }, Success = { Txn.Delete(held.Key) } };
+        // Only who is of our kind looks there.
+        var telling = held.Lease != 0 && LockValue.Decode(held.Value) is not null ? removal.Clone() : removal;
+        if (telling != removal)
+            telling.Success.Add(Txn.Put(new SessionLayout(_etcd.Options.KeyPrefix, _serviceId, held.Lease).ForcedKey(token), held.Key, held.Lease));
+        TxnResponse response;
+        try
+        {
+            response = await _etcd.TxnRepeatablyAsync(telling, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (EtcdException exception) when (exception.Code == EtcdErrorCode.LeaseNotFound)
+        {
+            // Its session is going, and its key with it.
+            response = await _etcd.TxnRepeatablyAsync(removal, CancellationToken.None).ConfigureAwait(false);
+        }
+
+        if (response.Succeeded)
+            Log.Forced(_logger, _layout.Name, held.Key.ToStringUtf8(), token);
+        return response.Succeeded;
+    }
+
+    private async Task<LockHolder> HolderAsync(KeyValue kv, LockValue? value)
+    {
+        TimeSpan? remaining = null;
+        if (kv.Lease != 0)
+        {
+            var lease = await _etcd.TimeToLiveAsync(kv.Lease, keys: false, CancellationToken.None).ConfigureAwait(false);
+            remaining = TimeSpan.FromSeconds(Math.Max(0, lease.TTL));
+        }
+
+        return new LockHolder(value?.Owner, value?.Since, kv.CreateRevision, remaining, kv.Lease);
+    }
+
+    private static partial class Log
+    {
+        [LoggerMessage(100, LogLevel.Warning, "Lock {Name}: {Key} with token {Token} was released by force")]
+        public static partial void Forced(ILogger logger, string name, string key, long token);
+
+        [LoggerMessage(101, LogLevel.Warning, "Lock {Name}: {Key} waited and nobody has asked for it for {Unasked}; it was removed")]
+        public static partial void Forgotten(ILogger logger, string name, string key, TimeSpan unasked);
+    }
+}

@@ -1,0 +1,130 @@
+using Etcdserverpb;
+using Google.Protobuf;
+using Microsoft.Extensions.Logging;
+
+namespace Orleans.Etcd;
+
+/// <summary>
+/// Brokers one lock for as long as its grain is active: enters requests into the queue that etcd keeps, and waits for
+/// their turn. Thread safe.
+/// </summary>
+/// <remarks>
+/// <para>Invariant: it answers Granted only for a key that was seen in etcd at a revision at which the rule of
+/// <see cref="LockLayout"/> held for it. Two queues for one lock, on two silos, so grant nothing twice: they only read what
+/// etcd has put in order.</para>
+/// <para>Nothing here is needed again after a crash. What a queue remembers only saves requests, and the time that a wish
+/// which nobody has any more stays in line.</para>
+/// </remarks>
+internal sealed partial class LockQueue : IAsyncDisposable
+{
+    /// <summary>No call waits longer, so that Orleans' own timeout never ends one.</summary>
+    public static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(10);
+
+    // Longer than a caller goes without an answer from a silo that died, and asks again.
+    internal static readonly TimeSpan Unasked = TimeSpan.FromSeconds(60);
+
+    // Longer than a message of Orleans' can be under way (30 s by default).
+    private static readonly TimeSpan EndedFor = TimeSpan.FromMinutes(2);
+
+    private static readonly LockAnswer Ended = new(LockOutcome.Ended, 0);
+
+    private readonly EtcdConnection _etcd;
+    private readonly LockLayout _layout;
+    private readonly string _serviceId;
+    private readonly ILogger _logger;
+    private readonly object _lock = new();
+    private readonly Dictionary<ByteString, LockWaiter> _waiters = [];
+    private readonly Dictionary<ByteString, long> _deleted = [];
+    private readonly Dictionary<ByteString, long> _ended = [];
+    private readonly Queue<(ByteString Key, long At)> _endedInOrder = new();
+    private readonly CancellationTokenSource _stop = new();
+
+    public LockQueue(EtcdConnection etcd, LockLayout layout, string serviceId, ILogger logger)
+    {
+        _etcd = etcd;
+        _layout = layout;
+        _serviceId = serviceId;
+        _logger = logger;
+    }
+
+    /// <summary>
+    /// Enters the request, or finds the place that it has, and waits for its turn. One call makes one place at most: what
+    /// was deleted under it is for its caller to ask for anew, who alone knows whether it is wanted.
+    /// </summary>
+    public async Task<LockAnswer> AcquireAsync(LockRequest request)
+    {
+        var claim = _layout.Claim(request);
+        var started = _etcd.Time.GetTimestamp();
+        if (HasEnded(claim.Key))
+            return Ended;
+        var entry = request.MaxWait == TimeSpan.Zero ? await TryEnterAsync(claim, request).ConfigureAwait(false) : await EnterAsync(claim, request).ConfigureAwait(false);
+        if (HasEnded(claim.Key))
+        {
+            // Cancelled meanwhile, perhaps before it was there to be deleted.
+            await DeleteAsync(claim.Key).ConfigureAwait(false);
+            return Ended;
+        }
+
+        return entry.Answer ?? await WaitAsync(claim, entry, request, started).ConfigureAwait(false);
+    }
+
+    public async Task<bool> ReleaseAsync(LockRequest request, long token)
+    {
+        var claim = _layout.Claim(request);
+        NoteEnded(claim.Key);
+        LockWaiter[] next;
+        lock (_lock)
+            next = NextAfter(claim.Key);
+        var txn = new TxnRequest { Compare = { Txn.CreateRevisionIs(claim.Key, token) }, Success = { Txn.Delete(claim.Key) } };
+        txn.Success.AddRange(next.Select(waiter => Txn.Get(waiter.Claim.Key)));
+        var response = await _etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
+        if (!response.Succeeded)
+            return false;
+        var here = response.Responses.Skip(1).SelectMany(one => one.ResponseRange.Kvs).ToDictionary(kv => kv.Key, kv => kv.CreateRevision);
+        lock (_lock)
+        {
+            _deleted[claim.Key] = response.Header.Revision;
+            foreach (var waiter in next.Where(waiter => here.GetValueOrDefault(waiter.Claim.Key) == waiter.CreateRevision))
+                waiter.Grant();
+        }
+
+        return true;
+    }
+
+    public async Task CancelAsync(LockRequest request)
+    {
+        var claim = _layout.Claim(request);
+        NoteEnded(claim.Key);
+        await DeleteAsync(claim.Key).ConfigureAwait(false);
+        lock (_lock)
+            _waiters.GetValueOrDefault(claim.Key)?.End();
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await _stop.CancelAsync().ConfigureAwait(false);
+        await StopFollowingAsync().ConfigureAwait(false);
+        _stop.Dispose();
+    }
+
+    private async Task DeleteAsync(ByteString key) => await _etcd.DeleteRepeatablyAsync(key, CancellationToken.None).ConfigureAwait(false);
+
+    private bool HasEnded(ByteString key)
+    {
+        lock (_lock)
+            return _ended.ContainsKey(key);
+    }
+
+    /// <summary>Remembers that nobody wants it any more, for as long as a copy of the wish may still arrive.</summary>
+    private void NoteEnded(ByteString key)
+    {
+        lock (_lock)
+        {
+            var now = _etcd.Time.GetTimestamp();
+            if (_ended.TryAdd(key, now))
+                _endedInOrder.Enqueue((key, now));
+            while (_endedInOrder.TryPeek(out var oldest) && _etcd.Time.GetElapsedTime(oldest.At, now) > EndedFor)
+                _ended.Remove(_endedInOrder.Dequeue().Key);
+        }
+    }
+}

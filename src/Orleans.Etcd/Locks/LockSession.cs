@@ -1,0 +1,205 @@
+using Microsoft.Extensions.Logging;
+
+namespace Orleans.Etcd;
+
+/// <summary>
+/// One lease of this process, on which all its locks and waits hang, and what becomes of them when it ends.
+/// </summary>
+/// <remarks>
+/// <para>Invariants. (1) A handle says that it is held only while the lease is, by this process's own clock, and its loss is
+/// announced before etcd can end the lease. (2) What etcd has taken away, all at once or one key, is noticed: at once where
+/// the session's own keys say it, else when the lease has been looked at twice, every third of its TTL. (3) No key stays on the lease
+/// that nobody here wants: what a lost release, a late copy of a request or a write applied after its timeout has left is
+/// removed when it has been seen twice.</para>
+/// </remarks>
+internal sealed partial class LockSession : IAsyncDisposable
+{
+    private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(100);
+    private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(5);
+    private static readonly TimeSpan CloseTimeout = TimeSpan.FromSeconds(2);
+
+    private readonly object _lock = new();
+    // By the last segment of its key: what is held, and null for what is asked for.
+    private readonly Dictionary<string, LockHandle?> _wanted = [];
+    private readonly CancellationTokenSource _stop = new();
+    private readonly ILockSessionLink _link;
+    private readonly TimeProvider _time;
+    private readonly ILogger _logger;
+    private readonly Task _loops;
+    private HashSet<string> _strangers = [];
+    private HashSet<string> _missing = [];
+    private int _looksLeft;
+    private Task? _closing;
+    private bool _ended;
+
+    public LockSession(ILockSessionLink link, TimeProvider time, ILogger logger)
+    {
+        (_link, _time, _logger) = (link, time, logger);
+        link.Lease.Lost.UnsafeRegister(static session => ((LockSession)session!).Lose("its lease was not renewed in time, or is gone"), this);
+        _loops = Task.WhenAll(Detached.Run(WatchAsync), Detached.Run(LookAsync));
+    }
+
+    public long Id => _link.Lease.Id;
+
+    public TimeSpan Ttl => _link.Lease.Ttl;
+
+    public TimeSpan Remaining => HasEnded ? TimeSpan.Zero : _link.Lease.Remaining;
+
+    /// <summary>Whether nothing can be held by it any more.</summary>
+    public bool HasEnded => Volatile.Read(ref _ended) || _link.Lease.State is LeaseState.Lost or LeaseState.Released;
+
+    /// <summary>Says that this entry is wanted from now on.</summary>
+    public void Want(string entry)
+    {
+        lock (_lock)
+        {
+            _wanted[entry] = null;
+            _looksLeft = 2;
+        }
+    }
+
+    /// <summary>Says that the entry is held; false where the session has ended before it was.</summary>
+    public bool Hold(string entry, LockHandle handle)
+    {
+        lock (_lock)
+        {
+            if (HasEnded)
+                return false;
+            _wanted[entry] = handle;
+            return true;
+        }
+    }
+
+    /// <summary>Says that the entry is not wanted any more, and is gone already.</summary>
+    public void Forget(string entry)
+    {
+        lock (_lock)
+        {
+            _wanted.Remove(entry);
+            _looksLeft = 2;
+        }
+    }
+
+    /// <summary>
+    /// Says that the entry is not wanted any more, and does what makes it go, again and again until that succeeds or the
+    /// session ends.
+    /// </summary>
+    public void Abandon(string entry, Func<Task> remove)
+    {
+        Forget(entry);
+        if (!HasEnded)
+            _ = Detached.Run(() => RemoveAsync(remove));
+    }
+
+    /// <summary>etcd has said that the session is gone.</summary>
+    public void NoteGone() => Lose("etcd ended it");
+
+    /// <summary>Ends the session; all that is held by it is free at once, if etcd can be told.</summary>
+    public async ValueTask DisposeAsync()
+    {
+        Lose("this process is stopping");
+        await _closing!.ConfigureAwait(false);
+    }
+
+    /// <summary>Whoever still holds something is to know first, before others have it.</summary>
+    private void Lose(string reason)
+    {
+        LockHandle[] held;
+        lock (_lock)
+        {
+            if (_ended)
+                return;
+            Volatile.Write(ref _ended, true);
+            // Its first step is a turn of the thread pool away, and a request to etcd comes after that.
+            _closing = Detached.Run(CloseAsync);
+            held = [.. _wanted.Values.OfType<LockHandle>()];
+            _wanted.Clear();
+        }
+
+        foreach (var handle in held)
+            handle.Lose();
+        if (held.Length > 0)
+            Log.Lost(_logger, Id, held.Length, reason);
+    }
+
+    private async Task CloseAsync()
+    {
+        await _stop.CancelAsync().ConfigureAwait(false);
+        using var limit = new CancellationTokenSource(CloseTimeout);
+        try
+        {
+            // Where only its key was deleted, the lease itself lives, and others wait for it.
+            await _link.Lease.RevokeAsync(limit.Token).ConfigureAwait(false);
+        }
+        catch (Exception exception)
+        {
+            // Whatever it is that keeps us from saying so, it expires.
+            Log.LeftToExpire(_logger, exception, Id);
+        }
+
+        await _loops.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await _link.DisposeAsync().ConfigureAwait(false);
+    }
+
+    /// <summary>Notices at once that etcd has ended the session, or that one of its locks was released by force.</summary>
+    private async Task WatchAsync()
+    {
+        var known = 0;
+        var pause = FirstPause;
+        while (!_stop.IsCancellationRequested)
+        {
+            try
+            {
+                var state = await _link.WatchAsync(known, _stop.Token).ConfigureAwait(false);
+                pause = FirstPause;
+                known = state.Forced.Length;
+                foreach (var token in state.Forced)
+                    Lose(token, "it was released by force");
+                if (state.IsAlive)
+                    continue;
+                NoteGone();
+                return;
+            }
+            catch (Exception exception) when (!_stop.IsCancellationRequested)
+            {
+                Log.NotWatched(_logger, exception, Id);
+                await Task.Delay(pause, _time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+                pause = pause * 2 < LongestPause ? pause * 2 : LongestPause;
+            }
+        }
+    }
+
+    private void Lose(long token, string reason)
+    {
+        LockHandle? handle;
+        lock (_lock)
+        {
+            handle = _wanted.Values.FirstOrDefault(held => held?.FencingToken == token);
+            if (handle is not null)
+                _wanted.Remove(handle.Entry);
+        }
+
+        if (handle is null)
+            return;
+        handle.Lose();
+        Log.OneLost(_logger, handle.Name, token, reason);
+    }
+
+    private async Task RemoveAsync(Func<Task> remove)
+    {
+        for (var pause = FirstPause; !HasEnded; pause = pause * 2 < LongestPause ? pause * 2 : LongestPause)
+        {
+            try
+            {
+                await remove().ConfigureAwait(false);
+                return;
+            }
+            catch (Exception exception)
+            {
+                Log.NotRemoved(_logger, exception, Id);
+            }
+
+            await Task.Delay(pause, _time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        }
+    }
+}

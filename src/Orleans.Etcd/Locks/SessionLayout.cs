@@ -1,0 +1,37 @@
+using System.Globalization;
+using Google.Protobuf;
+
+namespace Orleans.Etcd;
+
+/// <summary>
+/// The keys of one session, all on its lease: one that says by its deletion that the lease is gone, and one for each lock
+/// that was taken away by force.
+/// </summary>
+internal sealed class SessionLayout
+{
+    private readonly string _forced;
+
+    public SessionLayout(string keyPrefix, string serviceId, long leaseId)
+    {
+        Prefix = EtcdKeys.Session(keyPrefix, serviceId, leaseId);
+        _forced = Prefix + "forced/";
+        StateKey = ByteString.CopyFromUtf8(Prefix + "state");
+    }
+
+    public string Prefix { get; }
+
+    public ByteString StateKey { get; }
+
+    public ByteString ForcedKey(long token) => ByteString.CopyFromUtf8(_forced + token.ToString(CultureInfo.InvariantCulture));
+
+    /// <summary>The tokens taken away by force.</summary>
+    public IEnumerable<long> Forced(RangeSnapshot snapshot)
+    {
+        foreach (var key in snapshot.Values.Keys)
+        {
+            var text = key.ToStringUtf8();
+            if (text.StartsWith(_forced, StringComparison.Ordinal) && long.TryParse(text.AsSpan(_forced.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var token))
+                yield return token;
+        }
+    }
+}
