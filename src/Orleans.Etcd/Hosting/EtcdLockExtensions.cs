@@ -143,7 +143,7 @@ public static class EtcdLockExtensions
             time,
             logger);
         var longest = responseTimeout / 2;
-        return new EtcdLocks(new LockContext(grains, sessions, time)
+        return new EtcdLocks(new LockContext((kind, name) => LockContext.GrainOf(grains, kind, name), sessions, time)
         {
             Owner = options.Owner,
             ReleaseTimeout = options.ReleaseTimeout,

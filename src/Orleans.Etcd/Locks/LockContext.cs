@@ -1,7 +1,7 @@
 namespace Orleans.Etcd;
 
 /// <summary>What all locks of a process share.</summary>
-internal sealed class LockContext(IGrainFactory grains, LockSessions sessions, TimeProvider time)
+internal sealed class LockContext(Func<LockKind, string, ILockQueueGrain> grain, LockSessions sessions, TimeProvider time)
 {
     private long _requests;
 
@@ -24,7 +24,9 @@ internal sealed class LockContext(IGrainFactory grains, LockSessions sessions, T
     /// <summary>An id that was never used in a session of this process.</summary>
     public string NextRequestId() => EtcdKeys.LeaseId(Interlocked.Increment(ref _requests));
 
-    public ILockQueueGrain Grain(LockKind kind, string name) => kind switch
+    public ILockQueueGrain Grain(LockKind kind, string name) => grain(kind, name);
+
+    public static ILockQueueGrain GrainOf(IGrainFactory grains, LockKind kind, string name) => kind switch
     {
         LockKind.Semaphore => grains.GetGrain<ISemaphoreGrain>(name),
         LockKind.ReadWrite => grains.GetGrain<IReadWriteLockGrain>(name),
