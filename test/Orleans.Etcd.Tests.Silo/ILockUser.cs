@@ -11,14 +11,8 @@ public interface ILockUser : IGrainWithIntegerKey
 
     Task<int> Count();
 
-    /// <summary>Acquires a lock and keeps it; answers its token.</summary>
-    Task<long> Hold(string lockName);
-
-    /// <summary>Whether what it keeps is still held, and for how long at least.</summary>
-    Task<(bool IsLost, TimeSpan Remaining)> Look();
-
-    /// <summary>Gives back what it keeps.</summary>
-    Task Release();
+    /// <summary>Acquires a lock, holds it for a while and answers its token.</summary>
+    Task<long> HoldFor(string lockName, TimeSpan time);
 
     Task<SiloAddress> Here();
 }
@@ -27,7 +21,6 @@ public interface ILockUser : IGrainWithIntegerKey
 public sealed class LockUser(ILocalSiloDetails silo) : Grain, ILockUser
 {
     private int _count;
-    private ILockHandle? _held;
 
     public async Task<bool> CountUnder(string lockName, int times)
     {
@@ -49,15 +42,12 @@ public sealed class LockUser(ILocalSiloDetails silo) : Grain, ILockUser
 
     public Task<int> Count() => Task.FromResult(_count);
 
-    public async Task<long> Hold(string lockName)
+    public async Task<long> HoldFor(string lockName, TimeSpan time)
     {
-        _held = await GrainFactory.GetLock(lockName).AcquireAsync();
-        return _held.FencingToken;
+        await using var held = await GrainFactory.GetLock(lockName).AcquireAsync();
+        await Task.Delay(time);
+        return held.FencingToken;
     }
-
-    public Task<(bool IsLost, TimeSpan Remaining)> Look() => Task.FromResult((_held!.LostToken.IsCancellationRequested, _held.Remaining));
-
-    public async Task Release() => await _held!.DisposeAsync();
 
     public Task<SiloAddress> Here() => Task.FromResult(silo.SiloAddress);
 }

@@ -14,7 +14,7 @@ builder.Logging.SetMinimumLevel(LogLevel.Warning).AddFilter("Orleans.Etcd", LogL
 var configuration = builder.Configuration;
 builder.UseOrleans(silo => (configuration["Redis"] is { } redis
         ? silo.UseRedisClustering(redis)
-        : silo.UseEtcdClustering((OptionsBuilder<EtcdOptions> options) => options.BindEtcd(configuration)))
+        : silo.UseEtcdClustering((OptionsBuilder<EtcdOptions> options) => options.BindEtcd(configuration)).AddEtcdLocks(configuration.GetSection("Locks").Bind))
     .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = configuration["ClusterId"]!)
     .Configure<ClusterMembershipOptions>(options =>
     {
@@ -28,4 +28,6 @@ builder.UseOrleans(silo => (configuration["Redis"] is { } redis
     .Configure<SiloOptions>(options => options.SiloName = configuration["SiloName"]!)
     .ConfigureEndpoints(IPAddress.Loopback, configuration.GetValue<int>("SiloPort"), configuration.GetValue<int>("GatewayPort")));
 builder.Services.AddHostedService<MembershipReporter>();
+if (configuration["Contend"] is { } contended)
+    builder.Services.AddHostedService(services => ActivatorUtilities.CreateInstance<LockContenders>(services, contended, configuration.GetValue("Contenders", 1), configuration["Register"] ?? ""));
 await builder.Build().RunAsync();

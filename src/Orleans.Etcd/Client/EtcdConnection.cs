@@ -111,7 +111,10 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
     internal Task<PutResponse> PutRepeatablyAsync(PutRequest request, CancellationToken cancellationToken) =>
         CallAsync("Put", CallKind.RepeatableWrite, request, static (c, r, o) => c.KVClient.PutAsync(r, o), cancellationToken);
 
-    /// <summary>A transaction that changes nothing when it is applied twice or late: its comparisons see to that.</summary>
+    /// <summary>
+    /// A transaction whose comparisons keep it from being applied twice. One that is applied late, when its sender has long
+    /// gone on, is the sender's to think of.
+    /// </summary>
     internal Task<TxnResponse> TxnRepeatablyAsync(TxnRequest request, CancellationToken cancellationToken) =>
         CallAsync("Txn", CallKind.RepeatableWrite, request, static (c, r, o) => c.KVClient.TxnAsync(r, o), cancellationToken);
 

@@ -163,8 +163,17 @@ public static class EtcdLockExtensions
     /// <summary>There before the first grain is, and ended when the last one has been deactivated and has released what it held.</summary>
     private sealed class SiloLocks(IServiceProvider services) : ILifecycleParticipant<ISiloLifecycle>
     {
-        public void Participate(ISiloLifecycle lifecycle) =>
+        public void Participate(ISiloLifecycle lifecycle)
+        {
             lifecycle.Subscribe(nameof(SiloLocks), ServiceLifecycleStage.RuntimeServices, _ => PublishAsync(services), _ => CloseAsync(services));
+            lifecycle.Subscribe(nameof(SiloLocks), ServiceLifecycleStage.Active, _ => Task.CompletedTask, _ => EndWaitsAsync());
+        }
+
+        private Task EndWaitsAsync()
+        {
+            services.GetRequiredService<LockQueues>().EndWaits();
+            return Task.CompletedTask;
+        }
     }
 
     /// <summary>Ended while the client is still connected, which one needs that does not reach etcd.</summary>

@@ -8,6 +8,8 @@ internal sealed class EtcdLock : ILock
     // More than the call itself takes in its silo; then another is asked, should this one have died or hang.
     private static readonly TimeSpan AnswerDelay = TimeSpan.FromSeconds(5);
 
+    private static readonly TimeSpan HastyAnswer = TimeSpan.FromMilliseconds(100);
+
     private readonly LockContext _context;
     private readonly LockRequest _template;
     private readonly ILockQueueGrain _grain;
@@ -86,7 +88,7 @@ internal sealed class EtcdLock : ILock
             LockAnswer answer;
             try
             {
-                answer = await AskAsync(wish, request, cancellationToken).ConfigureAwait(false);
+                answer = await AskAsync(wish, session, request, cancellationToken).ConfigureAwait(false);
             }
             catch
             {
@@ -99,32 +101,46 @@ internal sealed class EtcdLock : ILock
                 var handle = new LockHandle(Name, entry, answer.Token, session, held => ReleaseAsync(held, session, request), _tag, EtcdActivity.Start("lock held", _tag, Name, parent));
                 if (session.Hold(entry, handle))
                     return handle;
-                handle.Lose();
+                _ = handle.Lose();
+                // Whether it is there or not.
+                session.Abandon(entry, () => _grain.Cancel(request));
             }
 
             session.Forget(entry);
             if (answer.Outcome == LockOutcome.NotFree)
                 return null;
             if (answer.Outcome == LockOutcome.SessionLost)
-                session.NoteGone();
+                await wish.NoteSessionLostAsync(session, cancellationToken).ConfigureAwait(false);
         }
     }
 
-    /// <summary>Asks until there is a last word about this request.</summary>
-    private async Task<LockAnswer> AskAsync(Wish wish, LockRequest request, CancellationToken cancellationToken)
+    /// <summary>Asks until there is a last word about this request, or its session has ended.</summary>
+    private async Task<LockAnswer> AskAsync(Wish wish, LockSession session, LockRequest request, CancellationToken cancellationToken)
     {
-        while (true)
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, session.Ended);
+        try
         {
-            var answer = await wish.RepeatAsync(AskOnceAsync, cancellationToken).ConfigureAwait(false);
-            if (answer.Outcome != LockOutcome.Queued)
-                return answer;
+            while (true)
+            {
+                var asked = _context.Time.GetTimestamp();
+                var answer = await wish.RepeatAsync(AskOnceAsync, either.Token).ConfigureAwait(false);
+                if (answer.Outcome != LockOutcome.Queued)
+                    return answer;
+                // A silo that is about to stop lets nobody wait.
+                if (_context.Time.GetElapsedTime(asked) < HastyAnswer)
+                    await Task.Delay(HastyAnswer, _context.Time, either.Token).ConfigureAwait(false);
+            }
+        }
+        catch (OperationCanceledException) when (session.Ended.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        {
+            return new LockAnswer(LockOutcome.SessionLost, 0);
         }
 
         Task<LockAnswer> AskOnceAsync(CancellationToken token)
         {
             var left = wish.Left;
             var call = left < _context.MaxCall ? left : _context.MaxCall;
-            return _grain.Acquire(request with { MaxWait = left, MaxCall = _context.MaxCall }).WaitAsync(call + AnswerDelay, _context.Time, token);
+            return Detached.Observed(_grain.Acquire(request with { MaxWait = left, MaxCall = _context.MaxCall })).WaitAsync(call + AnswerDelay, _context.Time, token);
         }
     }
 
@@ -134,7 +150,7 @@ internal sealed class EtcdLock : ILock
         try
         {
             if (!session.HasEnded)
-                await _grain.Release(request, handle.FencingToken).WaitAsync(_context.ReleaseTimeout, _context.Time).ConfigureAwait(false);
+                await Detached.Observed(_grain.Release(request, handle.FencingToken)).WaitAsync(_context.ReleaseTimeout, _context.Time).ConfigureAwait(false);
             session.Forget(handle.Entry);
         }
         catch (Exception)

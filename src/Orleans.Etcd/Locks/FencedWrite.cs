@@ -20,6 +20,8 @@ namespace Orleans.Etcd;
 /// </remarks>
 public static class FencedWrite
 {
+    private const int MaxOperations = 127;
+
     /// <summary>Writes one key, unless a higher token was seen.</summary>
     /// <param name="etcd">The connection.</param>
     /// <param name="fence">What the tokens are for, such as the lock's name; 1 to 1,024 characters.</param>
@@ -51,13 +53,23 @@ public static class FencedWrite
         ArgumentNullException.ThrowIfNull(operations);
         var key = ByteString.CopyFromUtf8(EtcdKeys.Fence(etcd.Options.KeyPrefix, fence));
         RequestOp[] all = [Txn.Put(key, Value(token)), .. operations];
-        var first = new TxnRequest { Compare = { Txn.CreateRevisionIs(key, 0) } };
-        first.Success.AddRange(all);
-        // Of a key that is not there no value compares, so that the first one has a branch of its own.
-        var txn = new TxnRequest { Compare = { Txn.ValueIsLess(key, Value(token + 1)) }, Failure = { Txn.Nested(first) } };
-        txn.Success.AddRange(all);
-        var response = await etcd.TxnAsync(txn, cancellationToken).ConfigureAwait(false);
-        return response.Succeeded || response.Responses[0].ResponseTxn.Succeeded;
+        if (all.Length > MaxOperations + 1)
+            throw new ArgumentException($"{all.Length - 1} operations; etcd takes {MaxOperations} beside the fence's own.", nameof(operations));
+        while (true)
+        {
+            var txn = new TxnRequest { Compare = { Txn.ValueIsLess(key, Value(token + 1)) }, Failure = { Txn.Get(key) } };
+            txn.Success.AddRange(all);
+            var response = await etcd.TxnAsync(txn, cancellationToken).ConfigureAwait(false);
+            if (response.Succeeded)
+                return true;
+            if (response.Responses[0].ResponseRange.Kvs.Count > 0)
+                return false;
+            // No value compares with that of a key that is not there: the first write of all.
+            var first = new TxnRequest { Compare = { Txn.CreateRevisionIs(key, 0) } };
+            first.Success.AddRange(all);
+            if ((await etcd.TxnAsync(first, cancellationToken).ConfigureAwait(false)).Succeeded)
+                return true;
+        }
     }
 
     // As many digits each, so that the order of the bytes is that of the numbers.

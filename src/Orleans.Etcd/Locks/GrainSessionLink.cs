@@ -29,26 +29,25 @@ internal sealed partial class GrainSessionLink : ILockSessionLink, ILeaseKeeper
     {
         var grain = grains.GetGrain<ILockSessionGrain>(0);
         var sent = time.GetTimestamp();
-        var grant = await grain.Open(ttl, owner).WaitAsync(cancellationToken).ConfigureAwait(false);
+        var grant = await Detached.Observed(grain.Open(ttl, owner)).WaitAsync(cancellationToken).ConfigureAwait(false);
         return new GrainSessionLink(grain, grant, sent, time, logger);
     }
 
-    public Task<LockSessionState> WatchAsync(int known, CancellationToken cancellationToken) => _grain.Watch(Lease.Id, known).WaitAsync(LockQueue.CallLimit * 1.5, _time, cancellationToken);
+    public Task<LockSessionState> WatchAsync(int known, CancellationToken cancellationToken) => Detached.Observed(_grain.Watch(Lease.Id, known)).WaitAsync(LockQueue.CallLimit * 1.5, _time, cancellationToken);
 
-    public Task<ImmutableArray<string>> KeysAsync(CancellationToken cancellationToken) => _grain.GetKeys(Lease.Id).WaitAsync(cancellationToken);
+    public Task<ImmutableArray<string>> KeysAsync(CancellationToken cancellationToken) => Detached.Observed(_grain.GetKeys(Lease.Id)).WaitAsync(cancellationToken);
 
-    public Task RemoveAsync(string key, CancellationToken cancellationToken) => _grain.Remove(Lease.Id, key).WaitAsync(cancellationToken);
+    public Task RemoveAsync(string key, CancellationToken cancellationToken) => Detached.Observed(_grain.Remove(Lease.Id, key)).WaitAsync(cancellationToken);
 
     public async ValueTask DisposeAsync()
     {
         await _stop.CancelAsync().ConfigureAwait(false);
         await _renewing.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-        _stop.Dispose();
     }
 
     void ILeaseKeeper.Remove(EtcdLease lease) => _stop.Cancel();
 
-    Task ILeaseKeeper.RevokeAsync(long leaseId, CancellationToken cancellationToken) => _grain.Close(leaseId).WaitAsync(cancellationToken);
+    Task ILeaseKeeper.RevokeAsync(long leaseId, CancellationToken cancellationToken) => Detached.Observed(_grain.Close(leaseId)).WaitAsync(cancellationToken);
 
     void ILeaseKeeper.LeftToExpire(EtcdLease lease, Exception exception) => Log.LeftToExpire(_logger, exception, lease.Id);
 
@@ -74,7 +73,7 @@ internal sealed partial class GrainSessionLink : ILockSessionLink, ILeaseKeeper
             Lease.Sending(now);
             try
             {
-                var ttl = await _grain.Renew(Lease.Id).WaitAsync(Lease.Ttl / 4, _time, _stop.Token).ConfigureAwait(false);
+                var ttl = await Detached.Observed(_grain.Renew(Lease.Id)).WaitAsync(Lease.Ttl / 4, _time, _stop.Token).ConfigureAwait(false);
                 Lease.Answered(ttl);
                 EtcdMeter.LeaseRenewals.Add(1);
             }

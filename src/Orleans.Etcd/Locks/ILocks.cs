@@ -19,7 +19,7 @@ public interface ILocks
     /// <summary>A semaphore.</summary>
     /// <param name="name">As for a mutex; independent of a mutex of that name.</param>
     /// <param name="permits">
-    /// How many may hold it at once: 1 to 1,000. All are to name the same number; where they differ, each waits until fewer
+    /// How many may hold it at once: 1 to 100. All are to name the same number; where they differ, each waits until fewer
     /// than its own number are before it.
     /// </param>
     /// <returns>The semaphore, each permit with its token; nothing is sent.</returns>

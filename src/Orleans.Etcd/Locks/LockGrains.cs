@@ -37,7 +37,7 @@ internal abstract class LockQueueGrain : Grain, ILockQueueGrain
     public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
     {
         if (_queue is not null)
-            await _queue.DisposeAsync().ConfigureAwait(true);
+            await _queues.CloseAsync(_queue).ConfigureAwait(true);
     }
 }
 

@@ -38,21 +38,22 @@ internal sealed class LockHandle : ILockHandle
         }
     }
 
-    /// <summary>Announces its loss, unless it was released before.</summary>
-    public void Lose()
+    /// <summary>Announces its loss, unless it was released before; answers when all callbacks have run.</summary>
+    public Task Lose()
     {
         lock (_lock)
         {
             if (_isLost || _released is not null)
-                return;
+                return Task.CompletedTask;
             _isLost = true;
         }
 
         // Callbacks, of however many handles, run elsewhere: none makes the news late for another. Their failures are theirs.
-        _ = Detached.Observed(_lost.CancelAsync());
+        var told = Detached.Observed(_lost.CancelAsync());
         EtcdMeter.LocksHeld.Add(-1, _kind);
         EtcdMeter.LocksLost.Add(1, _kind);
         _held?.SetStatus(ActivityStatusCode.Error, "lost").Dispose();
+        return told;
     }
 
     /// <summary>Releases it. Idempotent; returns when it is released, or will be without any more help.</summary>

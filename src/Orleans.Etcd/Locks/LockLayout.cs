@@ -22,8 +22,8 @@ internal enum LockKind
 /// </remarks>
 internal sealed class LockLayout
 {
-    /// <summary>A wait is given up by a transaction that compares as many keys.</summary>
-    public const int MaxPermits = 1000;
+    /// <summary>A wait is given up by a transaction that compares as many keys and one more; etcd takes 128 by default.</summary>
+    public const int MaxPermits = 100;
 
     private const int MaxRequestId = 64;
     private const int MaxOwner = 256;
@@ -32,6 +32,7 @@ internal sealed class LockLayout
     private readonly LockKind _kind;
     private readonly string _writers;
     private readonly byte[] _readersUtf8;
+    private readonly byte[] _writersUtf8;
 
     public LockLayout(string keyPrefix, string serviceId, LockKind kind, string name)
     {
@@ -40,7 +41,9 @@ internal sealed class LockLayout
         _prefix = EtcdKeys.Lock(keyPrefix, serviceId, Room(kind), name);
         _writers = _prefix + "write/";
         _readersUtf8 = Encoding.UTF8.GetBytes(_prefix + "read/");
+        _writersUtf8 = Encoding.UTF8.GetBytes(_writers);
         _readersUtf8 = Encoding.UTF8.GetBytes(_prefix + "read/");
+        _writersUtf8 = Encoding.UTF8.GetBytes(_writers);
     }
 
     public string Name { get; }
@@ -78,8 +81,11 @@ internal sealed class LockLayout
 
     public bool HasReaders => _kind == LockKind.ReadWrite;
 
-    /// <summary>Whether a key is a reader's. What is neither kind's, whoever put it there, excludes all as a writer does.</summary>
+    /// <summary>Whether a key is a reader's, which has to wait for writers only.</summary>
     public bool IsRead(ByteString key) => HasReaders && key.Span.StartsWith(_readersUtf8);
+
+    /// <summary>Whether readers have to wait for a key.</summary>
+    public bool IsWrite(ByteString key) => !HasReaders || key.Span.StartsWith(_writersUtf8);
 
     private static string Room(LockKind kind) => kind switch
     {

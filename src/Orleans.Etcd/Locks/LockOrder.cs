@@ -15,7 +15,7 @@ internal sealed class LockOrder
     {
         var here = snapshot.Values.Where(pair => !isDeleted(pair.Key)).ToArray();
         _all = [.. here.Select(pair => pair.Value.CreateRevision)];
-        _writers = layout.HasReaders ? [.. here.Where(pair => !layout.IsRead(pair.Key)).Select(pair => pair.Value.CreateRevision)] : _all;
+        _writers = layout.HasReaders ? [.. here.Where(pair => layout.IsWrite(pair.Key)).Select(pair => pair.Value.CreateRevision)] : _all;
         Array.Sort(_all);
         Array.Sort(_writers);
     }

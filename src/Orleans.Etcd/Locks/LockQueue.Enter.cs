@@ -16,16 +16,13 @@ internal sealed partial class LockQueue
             Success = { Txn.Put(claim.Key, Value(request, waiting: false), claim.Session), Txn.Get(claim.Ahead.First(claim.Allowed)) },
             Failure = { Txn.Get(claim.Key), Txn.Get(claim.Ahead.First(claim.Allowed)) },
         };
-        try
-        {
-            var response = await _etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
-            var own = response.Succeeded ? null : response.Responses[0].ResponseRange.Kvs[0];
-            return Judge(claim, own?.CreateRevision ?? response.Header.Revision, own, response.Responses[1].ResponseRange.Kvs);
-        }
-        catch (EtcdException exception) when (exception.Code == EtcdErrorCode.LeaseNotFound)
-        {
-            return new Entry(0, null, new LockAnswer(LockOutcome.SessionLost, 0));
-        }
+        if (await TryRunAsync(txn).ConfigureAwait(false) is not { } response)
+            return SessionLost;
+        var ahead = response.Responses[1].ResponseRange.Kvs;
+        if (!response.Succeeded)
+            return await FoundAsync(claim, response.Responses[0].ResponseRange.Kvs[0], ahead, request).ConfigureAwait(false);
+        var revision = response.Header.Revision;
+        return new Entry(revision, IsGranted(claim, revision, ahead) ? Granted(revision) : null);
     }
 
     /// <summary>
@@ -44,41 +41,65 @@ internal sealed partial class LockQueue
                 Success = { Txn.Put(claim.Key, Value(request, waiting: false), claim.Session) },
                 Failure = { Txn.Get(claim.Key), Txn.Get(claim.Ahead.First(claim.Allowed)) },
             };
-            TxnResponse response;
-            try
-            {
-                response = await _etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
-            }
-            catch (EtcdException exception) when (exception.Code == EtcdErrorCode.LeaseNotFound)
-            {
-                return new Entry(0, null, new LockAnswer(LockOutcome.SessionLost, 0));
-            }
-
+            if (await TryRunAsync(txn).ConfigureAwait(false) is not { } response)
+                return SessionLost;
             if (response.Succeeded)
-                return new Entry(response.Header.Revision, null, Granted(response.Header.Revision));
+                return new Entry(response.Header.Revision, Granted(response.Header.Revision));
             var (own, ahead) = (response.Responses[0].ResponseRange.Kvs, response.Responses[1].ResponseRange.Kvs);
             if (own.Count > 0)
             {
                 // Of an earlier copy of this call, or of one that was allowed to wait.
-                var entry = Judge(claim, own[0].CreateRevision, own[0], ahead);
-                if (entry.Answer is null)
-                    await DeleteAsync(claim.Key).ConfigureAwait(false);
-                return entry with { Answer = entry.Answer ?? new LockAnswer(LockOutcome.NotFree, 0) };
+                var found = await FoundAsync(claim, own[0], ahead, request).ConfigureAwait(false);
+                return found with { Answer = found.Answer ?? await LeaveAsync(claim, found.CreateRevision, request).ConfigureAwait(false) };
             }
 
             if (ahead.Count >= claim.Allowed)
-                return new Entry(0, null, new LockAnswer(LockOutcome.NotFree, 0));
+                return new Entry(0, new LockAnswer(LockOutcome.NotFree, 0));
             // Free as of this revision; it is if nobody comes in between.
             seen = response.Header.Revision;
         }
     }
 
-    private static Entry Judge(LockClaim claim, long createRevision, KeyValue? own, IEnumerable<KeyValue> ahead)
+    private async Task<Entry> FoundAsync(LockClaim claim, KeyValue own, IEnumerable<KeyValue> ahead, LockRequest request) =>
+        new(own.CreateRevision, IsGranted(claim, own.CreateRevision, ahead) ? await GrantAsync(claim, own, request).ConfigureAwait(false) : null);
+
+    private static bool IsGranted(LockClaim claim, long createRevision, IEnumerable<KeyValue> ahead) =>
+        ahead.Count(kv => kv.CreateRevision < createRevision) < claim.Allowed;
+
+    /// <summary>
+    /// The answer for a key whose turn has come. If it is marked as waiting the mark goes first, since whoever marked it may
+    /// remove it; after its turn has come nobody can mark it any more.
+    /// </summary>
+    private async Task<LockAnswer> GrantAsync(LockClaim claim, KeyValue own, LockRequest request)
     {
-        var granted = ahead.Count(kv => kv.CreateRevision < createRevision) < claim.Allowed;
-        // Before it is granted the mark must go: whoever marked it may remove it.
-        var marked = own is not null && LockValue.Decode(own.Value) is { Waiting: true } ? own.ModRevision : (long?)null;
-        return new Entry(createRevision, marked, granted && marked is null ? Granted(createRevision) : null);
+        // The mark is never what a key is created with.
+        if (own.Version == 1 || LockValue.Decode(own.Value) is not { Waiting: true })
+            return Granted(own.CreateRevision);
+        var txn = new TxnRequest
+        {
+            Compare = { Txn.ModRevisionIs(claim.Key, own.ModRevision) },
+            Success = { Txn.Put(claim.Key, Value(request, waiting: false), claim.Session) },
+            Failure = { Txn.Get(claim.Key) },
+        };
+        if (await TryRunAsync(txn).ConfigureAwait(false) is not { } response)
+            return Ended;
+        // Or a first attempt whose answer was lost has done it, or another call of the same request.
+        return response.Succeeded || response.Responses[0].ResponseRange.Kvs.Any(kv => kv.CreateRevision == own.CreateRevision && LockValue.Decode(kv.Value) is { Waiting: false })
+            ? Granted(own.CreateRevision)
+            : Ended;
+    }
+
+    /// <summary>Runs a transaction that may put something on the session's lease; null where that is gone.</summary>
+    private async Task<TxnResponse?> TryRunAsync(TxnRequest txn)
+    {
+        try
+        {
+            return await _etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (EtcdException exception) when (exception.Code == EtcdErrorCode.LeaseNotFound)
+        {
+            return null;
+        }
     }
 
     private ByteString Value(LockRequest request, bool waiting) => new LockValue
@@ -89,8 +110,11 @@ internal sealed partial class LockQueue
         Permits = request.Permits > 1 ? request.Permits : 0,
     }.Encode();
 
+    private static LockAnswer Granted(long token) => new(LockOutcome.Granted, token);
+
+    private static Entry SessionLost => new(0, new LockAnswer(LockOutcome.SessionLost, 0));
+
     /// <param name="CreateRevision">The place in the queue.</param>
-    /// <param name="Marked">The revision at which it was marked as waiting; null if it is not.</param>
     /// <param name="Answer">What there is to say at once; null if it has to wait.</param>
-    private sealed record Entry(long CreateRevision, long? Marked, LockAnswer? Answer);
+    private sealed record Entry(long CreateRevision, LockAnswer? Answer);
 }

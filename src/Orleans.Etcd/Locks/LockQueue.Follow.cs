@@ -41,10 +41,12 @@ internal sealed partial class LockQueue
         try
         {
             Task<bool>? next = null;
+            Task? tick = null;
             while (!_stop.IsCancellationRequested)
             {
                 next ??= watch.Batches.WaitToReadAsync(_stop.Token).AsTask();
-                await Task.WhenAny(next, Task.Delay(Tick, _etcd.Time, _stop.Token)).ConfigureAwait(false);
+                tick ??= Task.Delay(Tick, _etcd.Time, _stop.Token);
+                await Task.WhenAny(next, tick).ConfigureAwait(false);
                 if (next.IsCompleted)
                 {
                     if (!await next.ConfigureAwait(false))
@@ -52,16 +54,18 @@ internal sealed partial class LockQueue
                     next = null;
                     TakeOver(watch);
                 }
-                else if (IsIdle())
-                {
-                    break;
-                }
 
+                if (!tick.IsCompleted)
+                    continue;
+                tick = null;
                 await RemoveUnaskedAsync().ConfigureAwait(false);
+                if (IsIdle())
+                    break;
             }
         }
-        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+        catch (Exception exception) when (exception is OperationCanceledException or ObjectDisposedException)
         {
+            // The queue or its connection is closed.
         }
         finally
         {
@@ -114,7 +118,7 @@ internal sealed partial class LockQueue
         if (_snapshot is null || _waiters.Count == 0)
             return [];
         var order = Order(without: key);
-        return [.. _waiters.Values.Where(waiter => !waiter.Ended.IsCompleted && waiter.IsIn(_snapshot) && order.IsGranted(waiter.Claim, waiter.CreateRevision)).Take(HandedOver)];
+        return [.. _waiters.Values.Where(waiter => !waiter.Ended.IsCompleted && waiter.OwnIn(_snapshot) is not null && order.IsGranted(waiter.Claim, waiter.CreateRevision)).Take(HandedOver)];
     }
 
     private bool IsIdle()

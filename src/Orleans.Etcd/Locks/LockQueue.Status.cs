@@ -10,19 +10,18 @@ internal sealed partial class LockQueue
     public async Task<LockStatus> GetStatusAsync()
     {
         var read = await _etcd.RangeAsync(_layout.All.First(limit: 0), CancellationToken.None).ConfigureAwait(false);
-        var holders = new List<LockHolder>();
+        var holders = new List<Task<LockHolder>>();
         var (all, writers) = (0, 0);
         foreach (var kv in read.Kvs)
         {
             var value = LockValue.Decode(kv.Value);
-            var isRead = _layout.IsRead(kv.Key);
-            if ((isRead ? writers : all) < Math.Max(1, value?.Permits ?? 1) && value?.Waiting != true)
-                holders.Add(await HolderAsync(kv, value).ConfigureAwait(false));
+            if ((_layout.IsRead(kv.Key) ? writers : all) < Math.Max(1, value?.Permits ?? 1) && value?.Waiting != true)
+                holders.Add(HolderAsync(kv, value));
             all++;
-            writers += isRead ? 0 : 1;
+            writers += _layout.IsWrite(kv.Key) ? 1 : 0;
         }
 
-        return new LockStatus([.. holders], read.Kvs.Count - holders.Count);
+        return new LockStatus([.. await Task.WhenAll(holders).ConfigureAwait(false)], read.Kvs.Count - holders.Count);
     }
 
     public async Task<bool> ForceReleaseAsync(long token)
@@ -41,9 +40,9 @@ internal sealed partial class LockQueue
         {
             response = await _etcd.TxnRepeatablyAsync(telling, CancellationToken.None).ConfigureAwait(false);
         }
-        catch (EtcdException exception) when (exception.Code == EtcdErrorCode.LeaseNotFound)
+        catch (EtcdException exception) when (exception.Code is EtcdErrorCode.LeaseNotFound or EtcdErrorCode.ResourceExhausted)
         {
-            // Its session is going, and its key with it.
+            // Its session is going, and its key with it; or etcd has no room for anything new.
             response = await _etcd.TxnRepeatablyAsync(removal, CancellationToken.None).ConfigureAwait(false);
         }
 

@@ -38,6 +38,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
     private readonly Dictionary<ByteString, long> _ended = [];
     private readonly Queue<(ByteString Key, long At)> _endedInOrder = new();
     private readonly CancellationTokenSource _stop = new();
+    private readonly CancellationTokenSource _waitless = new();
 
     public LockQueue(EtcdConnection etcd, LockLayout layout, string serviceId, ILogger logger)
     {
@@ -60,32 +61,48 @@ internal sealed partial class LockQueue : IAsyncDisposable
         var entry = request.MaxWait == TimeSpan.Zero ? await TryEnterAsync(claim, request).ConfigureAwait(false) : await EnterAsync(claim, request).ConfigureAwait(false);
         if (HasEnded(claim.Key))
         {
-            // Cancelled meanwhile, perhaps before it was there to be deleted.
+            // Released or cancelled meanwhile, perhaps before it was there to be deleted.
             await DeleteAsync(claim.Key).ConfigureAwait(false);
             return Ended;
         }
 
-        return entry.Answer ?? await WaitAsync(claim, entry, request, started).ConfigureAwait(false);
+        var answer = entry.Answer ?? await WaitAsync(claim, entry.CreateRevision, request, started).ConfigureAwait(false);
+        // A copy of it that comes late, or a first attempt to enter it, is not to be granted to nobody.
+        if (answer.Outcome == LockOutcome.NotFree)
+            NoteEnded(claim.Key);
+        return answer;
     }
 
     public async Task<bool> ReleaseAsync(LockRequest request, long token)
     {
         var claim = _layout.Claim(request);
+        // First, so that a copy of the request that is on its way finds it.
         NoteEnded(claim.Key);
         LockWaiter[] next;
         lock (_lock)
             next = NextAfter(claim.Key);
-        var txn = new TxnRequest { Compare = { Txn.CreateRevisionIs(claim.Key, token) }, Success = { Txn.Delete(claim.Key) } };
+        var txn = new TxnRequest { Compare = { Txn.CreateRevisionIs(claim.Key, token) }, Success = { Txn.Delete(claim.Key) }, Failure = { Txn.Get(claim.Key) } };
         txn.Success.AddRange(next.Select(waiter => Txn.Get(waiter.Claim.Key)));
         var response = await _etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
         if (!response.Succeeded)
+        {
+            // By a token that is not its own, it is still wanted.
+            if (response.Responses[0].ResponseRange.Kvs.Count > 0)
+                NoteWanted(claim.Key);
             return false;
-        var here = response.Responses.Skip(1).SelectMany(one => one.ResponseRange.Kvs).ToDictionary(kv => kv.Key, kv => kv.CreateRevision);
+        }
+
+        var here = response.Responses.Skip(1).SelectMany(one => one.ResponseRange.Kvs).ToDictionary(kv => kv.Key);
         lock (_lock)
         {
-            _deleted[claim.Key] = response.Header.Revision;
-            foreach (var waiter in next.Where(waiter => here.GetValueOrDefault(waiter.Claim.Key) == waiter.CreateRevision))
-                waiter.Grant();
+            // A watch that is opened later does not know of it any more.
+            if (_watch is not null)
+                _deleted[claim.Key] = response.Header.Revision;
+            foreach (var waiter in next)
+            {
+                if (here.GetValueOrDefault(waiter.Claim.Key) is { } own && own.CreateRevision == waiter.CreateRevision)
+                    waiter.Grant(own);
+            }
         }
 
         return true;
@@ -100,11 +117,14 @@ internal sealed partial class LockQueue : IAsyncDisposable
             _waiters.GetValueOrDefault(claim.Key)?.End();
     }
 
+    /// <summary>Ends all waits, which keep their places, and lets nobody wait any more: whoever asks again finds another silo.</summary>
+    public void EndWaits() => _waitless.Cancel();
+
     public async ValueTask DisposeAsync()
     {
+        EndWaits();
         await _stop.CancelAsync().ConfigureAwait(false);
         await StopFollowingAsync().ConfigureAwait(false);
-        _stop.Dispose();
     }
 
     private async Task DeleteAsync(ByteString key) => await _etcd.DeleteRepeatablyAsync(key, CancellationToken.None).ConfigureAwait(false);
@@ -113,6 +133,12 @@ internal sealed partial class LockQueue : IAsyncDisposable
     {
         lock (_lock)
             return _ended.ContainsKey(key);
+    }
+
+    private void NoteWanted(ByteString key)
+    {
+        lock (_lock)
+            _ended.Remove(key);
     }
 
     /// <summary>Remembers that nobody wants it any more, for as long as a copy of the wish may still arrive.</summary>

@@ -1,21 +1,41 @@
+using System.Collections.Concurrent;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Configuration;
 
 namespace Orleans.Etcd;
 
-/// <summary>What the grains of a silo make their queues and sessions of.</summary>
+/// <summary>The queues of a silo's grains.</summary>
 internal sealed class LockQueues(EtcdConnection etcd, IOptions<ClusterOptions> cluster, ILoggerFactory loggers)
 {
+    private readonly ConcurrentDictionary<LockQueue, bool> _open = new();
     private readonly ILogger _logger = loggers.CreateLogger<LockQueue>();
+    private volatile bool _stopping;
 
-    public EtcdConnection Etcd => etcd;
+    public LockQueue Open(LockKind kind, string name)
+    {
+        var serviceId = cluster.Value.ServiceId;
+        var queue = new LockQueue(etcd, new LockLayout(etcd.Options.KeyPrefix, serviceId, kind, name), serviceId, _logger);
+        _open.TryAdd(queue, true);
+        if (_stopping)
+            queue.EndWaits();
+        return queue;
+    }
 
-    public string ServiceId => cluster.Value.ServiceId;
+    public async Task CloseAsync(LockQueue queue)
+    {
+        _open.TryRemove(queue, out _);
+        await queue.DisposeAsync().ConfigureAwait(false);
+    }
 
-    public LockLayout Layout(LockKind kind, string name) => new(etcd.Options.KeyPrefix, ServiceId, kind, name);
-
-    public LockQueue Open(LockKind kind, string name) => new(etcd, Layout(kind, name), ServiceId, _logger);
-
-    public SessionLayout Session(long leaseId) => new(etcd.Options.KeyPrefix, ServiceId, leaseId);
+    /// <summary>
+    /// Ends all waits as the silo begins to stop: Orleans deactivates no grain while a call is in it, and keeps all later
+    /// calls, releases among them, waiting meanwhile.
+    /// </summary>
+    public void EndWaits()
+    {
+        _stopping = true;
+        foreach (var queue in _open.Keys)
+            queue.EndWaits();
+    }
 }

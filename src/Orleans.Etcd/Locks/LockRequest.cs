@@ -32,7 +32,7 @@ public sealed record LockRequest
     public string? Owner { get; init; }
 
     /// <summary>
-    /// How many may hold it at once: 1 but for semaphores, which allow up to 1,000. All who use one semaphore are to name the same number; where they
+    /// How many may hold it at once: 1 but for semaphores, which allow up to 100. All who use one semaphore are to name the same number; where they
     /// differ, each waits until fewer than its own number are before it.
     /// </summary>
     [Id(4)]

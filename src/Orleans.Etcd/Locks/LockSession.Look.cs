@@ -5,6 +5,11 @@ namespace Orleans.Etcd;
 /// <summary>Compares what hangs on the lease with what is wanted here.</summary>
 internal sealed partial class LockSession
 {
+    // When nothing is wanted: what was left by a member that was frozen may still appear, however late.
+    private static readonly TimeSpan IdlePause = TimeSpan.FromSeconds(30);
+
+    private long _looked;
+
     private async Task LookAsync()
     {
         while (!_stop.IsCancellationRequested)
@@ -15,6 +20,9 @@ internal sealed partial class LockSession
             try
             {
                 await LookOnceAsync(_stop.Token).ConfigureAwait(false);
+                _looked = _time.GetTimestamp();
+                lock (_lock)
+                    _looksLeft--;
             }
             catch (Exception exception) when (!_stop.IsCancellationRequested)
             {
@@ -29,8 +37,10 @@ internal sealed partial class LockSession
 
     private bool HasToLook()
     {
+        if (_strangers.Count > 0 || _missing.Count > 0 || _time.GetElapsedTime(_looked) > IdlePause)
+            return true;
         lock (_lock)
-            return _wanted.Count > 0 || _looksLeft-- > 0;
+            return _wanted.Count > 0 || _looksLeft > 0;
     }
 
     private async Task LookOnceAsync(CancellationToken cancellationToken)

@@ -18,28 +18,37 @@ internal sealed partial class LockSession : IAsyncDisposable
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan CloseTimeout = TimeSpan.FromSeconds(2);
 
+    // For the callbacks of those who hold something.
+    private static readonly TimeSpan TellTimeout = TimeSpan.FromSeconds(1);
+
     private readonly object _lock = new();
     // By the last segment of its key: what is held, and null for what is asked for.
     private readonly Dictionary<string, LockHandle?> _wanted = [];
+    private readonly HashSet<long> _forced = [];
     private readonly CancellationTokenSource _stop = new();
+    private readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly ILockSessionLink _link;
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
     private readonly Task _loops;
+    private readonly long _made;
     private HashSet<string> _strangers = [];
     private HashSet<string> _missing = [];
     private int _looksLeft;
-    private Task? _closing;
     private bool _ended;
 
     public LockSession(ILockSessionLink link, TimeProvider time, ILogger logger)
     {
         (_link, _time, _logger) = (link, time, logger);
-        link.Lease.Lost.UnsafeRegister(static session => ((LockSession)session!).Lose("its lease was not renewed in time, or is gone"), this);
+        _made = _looked = time.GetTimestamp();
         _loops = Task.WhenAll(Detached.Run(WatchAsync), Detached.Run(LookAsync));
+        // Last: one that is lost already calls at once.
+        link.Lease.Lost.UnsafeRegister(static session => ((LockSession)session!).Lose("its lease was not renewed in time, or is gone"), this);
     }
 
     public long Id => _link.Lease.Id;
+
+    public TimeSpan Age => _time.GetElapsedTime(_made);
 
     public TimeSpan Ttl => _link.Lease.Ttl;
 
@@ -47,6 +56,9 @@ internal sealed partial class LockSession : IAsyncDisposable
 
     /// <summary>Whether nothing can be held by it any more.</summary>
     public bool HasEnded => Volatile.Read(ref _ended) || _link.Lease.State is LeaseState.Lost or LeaseState.Released;
+
+    /// <summary>Cancelled when the session has ended.</summary>
+    public CancellationToken Ended => _stop.Token;
 
     /// <summary>Says that this entry is wanted from now on.</summary>
     public void Want(string entry)
@@ -58,12 +70,12 @@ internal sealed partial class LockSession : IAsyncDisposable
         }
     }
 
-    /// <summary>Says that the entry is held; false where the session has ended before it was.</summary>
+    /// <summary>Says that the entry is held; false where it was taken away before.</summary>
     public bool Hold(string entry, LockHandle handle)
     {
         lock (_lock)
         {
-            if (HasEnded)
+            if (HasEnded || _forced.Contains(handle.FencingToken))
                 return false;
             _wanted[entry] = handle;
             return true;
@@ -98,10 +110,10 @@ internal sealed partial class LockSession : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         Lose("this process is stopping");
-        await _closing!.ConfigureAwait(false);
+        await _closed.Task.ConfigureAwait(false);
     }
 
-    /// <summary>Whoever still holds something is to know first, before others have it.</summary>
+    /// <summary>Whoever still holds something knows before others can have it: the lease is given back after that.</summary>
     private void Lose(string reason)
     {
         LockHandle[] held;
@@ -110,21 +122,20 @@ internal sealed partial class LockSession : IAsyncDisposable
             if (_ended)
                 return;
             Volatile.Write(ref _ended, true);
-            // Its first step is a turn of the thread pool away, and a request to etcd comes after that.
-            _closing = Detached.Run(CloseAsync);
             held = [.. _wanted.Values.OfType<LockHandle>()];
             _wanted.Clear();
         }
 
-        foreach (var handle in held)
-            handle.Lose();
+        var told = Array.ConvertAll(held, static handle => handle.Lose());
         if (held.Length > 0)
             Log.Lost(_logger, Id, held.Length, reason);
+        _ = Detached.Run(() => CloseAsync(told));
     }
 
-    private async Task CloseAsync()
+    private async Task CloseAsync(Task[] told)
     {
         await _stop.CancelAsync().ConfigureAwait(false);
+        await Task.WhenAll(told).WaitAsync(TellTimeout).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         using var limit = new CancellationTokenSource(CloseTimeout);
         try
         {
@@ -139,6 +150,7 @@ internal sealed partial class LockSession : IAsyncDisposable
 
         await _loops.ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         await _link.DisposeAsync().ConfigureAwait(false);
+        _closed.SetResult();
     }
 
     /// <summary>Notices at once that etcd has ended the session, or that one of its locks was released by force.</summary>
@@ -174,6 +186,8 @@ internal sealed partial class LockSession : IAsyncDisposable
         LockHandle? handle;
         lock (_lock)
         {
+            // Its owner may not have heard yet that it was granted.
+            _forced.Add(token);
             handle = _wanted.Values.FirstOrDefault(held => held?.FencingToken == token);
             if (handle is not null)
                 _wanted.Remove(handle.Entry);
@@ -181,7 +195,7 @@ internal sealed partial class LockSession : IAsyncDisposable
 
         if (handle is null)
             return;
-        handle.Lose();
+        _ = handle.Lose();
         Log.OneLost(_logger, handle.Name, token, reason);
     }
 

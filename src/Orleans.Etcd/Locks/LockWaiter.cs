@@ -1,19 +1,11 @@
+using Mvccpb;
+
 namespace Orleans.Etcd;
 
-/// <summary>How a wait ended.</summary>
-internal enum WaitEnd
-{
-    /// <summary>Its turn has come.</summary>
-    Granted,
-
-    /// <summary>Its key is gone: cancelled, removed by hand, or with its session.</summary>
-    Gone,
-}
-
 /// <summary>One request that waits in a queue. Under the queue's lock, but for the task.</summary>
-internal sealed class LockWaiter(LockClaim claim, long createRevision, int? epoch)
+internal sealed class LockWaiter(LockClaim claim, long createRevision)
 {
-    private readonly TaskCompletionSource<WaitEnd> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    private readonly TaskCompletionSource<KeyValue?> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     public LockClaim Claim => claim;
 
@@ -23,26 +15,28 @@ internal sealed class LockWaiter(LockClaim claim, long createRevision, int? epoc
     /// <summary>How many calls wait for it: two, while a caller that heard nothing has asked again.</summary>
     public int Calls { get; set; }
 
-    public Task<WaitEnd> Ended => _end.Task;
+    /// <summary>
+    /// Its key as it was at a revision at which its turn had come; null where the key is gone: cancelled, removed by hand,
+    /// or with its session.
+    /// </summary>
+    public Task<KeyValue?> Ended => _end.Task;
 
     /// <summary>Looks at the queue. A state that is older than its place says nothing about it.</summary>
     public void Look(RangeSnapshot snapshot, LockOrder order)
     {
-        if (epoch is not null && epoch != snapshot.Epoch)
-            _end.TrySetResult(WaitEnd.Gone);
-        else if (snapshot.Revision < createRevision)
+        if (snapshot.Revision < createRevision)
             return;
-        else if (!IsIn(snapshot))
-            _end.TrySetResult(WaitEnd.Gone);
+        if (OwnIn(snapshot) is not { } own)
+            End();
         else if (order.IsGranted(claim, createRevision))
-            _end.TrySetResult(WaitEnd.Granted);
-        epoch = snapshot.Epoch;
+            Grant(own);
     }
 
-    public bool IsIn(RangeSnapshot snapshot) => snapshot.Values.TryGetValue(claim.Key, out var own) && own.CreateRevision == createRevision;
+    /// <summary>Its key, if it is there.</summary>
+    public KeyValue? OwnIn(RangeSnapshot snapshot) =>
+        snapshot.Values.TryGetValue(claim.Key, out var own) && own.CreateRevision == createRevision ? own : null;
 
-    /// <summary>For who has seen by other means that its turn has come.</summary>
-    public void Grant() => _end.TrySetResult(WaitEnd.Granted);
+    public void Grant(KeyValue own) => _end.TrySetResult(own);
 
-    public void End() => _end.TrySetResult(WaitEnd.Gone);
+    public void End() => _end.TrySetResult(null);
 }

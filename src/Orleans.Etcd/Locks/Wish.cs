@@ -9,6 +9,11 @@ internal sealed class Wish(LockContext context, long started, TimeSpan? wait)
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(50);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(1);
 
+    private const int MostUnknown = 3;
+    private static readonly TimeSpan FreshSession = TimeSpan.FromSeconds(1);
+
+    private int _unknown;
+
     /// <summary>What is left of the wait; zero: not to wait any more.</summary>
     public TimeSpan Left
     {
@@ -28,14 +33,13 @@ internal sealed class Wish(LockContext context, long started, TimeSpan? wait)
         var pause = FirstPause;
         while (true)
         {
-            var begun = context.Time.GetTimestamp();
             try
             {
                 return await call(cancellationToken).ConfigureAwait(false);
             }
             catch (Exception exception) when (Passes(exception) && !cancellationToken.IsCancellationRequested)
             {
-                failing ??= begun;
+                failing ??= context.Time.GetTimestamp();
                 if (Left == TimeSpan.Zero || context.Time.GetElapsedTime(failing.Value) > context.OutageTimeout)
                     throw;
             }
@@ -43,6 +47,19 @@ internal sealed class Wish(LockContext context, long started, TimeSpan? wait)
             await Task.Delay(pause * (0.5 + (Random.Shared.NextDouble() / 2)), context.Time, cancellationToken).ConfigureAwait(false);
             pause = pause * 2 < LongestPause ? pause * 2 : LongestPause;
         }
+    }
+
+    /// <summary>The silo says that etcd does not know the session. Now and then that is so; again and again it is another etcd.</summary>
+    /// <exception cref="InvalidOperationException">Several sessions were unknown as soon as they were made.</exception>
+    public async Task NoteSessionLostAsync(LockSession session, CancellationToken cancellationToken)
+    {
+        var young = !session.HasEnded && session.Age < FreshSession;
+        session.NoteGone();
+        _unknown = young ? _unknown + 1 : 0;
+        if (_unknown >= MostUnknown)
+            throw new InvalidOperationException($"The silos' etcd does not know the sessions that this process has just made, {_unknown} in a row: does it use another etcd than the silos?");
+        if (young)
+            await Task.Delay(LongestPause / 4, context.Time, cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>Whether trying again can help: etcd, the silo or the way to it was not there.</summary>

@@ -23,6 +23,9 @@ internal sealed class ClusterProcesses(IReadOnlyList<Uri> endpoints) : IAsyncDis
     /// <summary>What the client was told of gateways, whenever it asked by itself.</summary>
     public GatewayLists? Gateways { get; private set; }
 
+    /// <summary>Its service's and its own.</summary>
+    public string Id => _clusterId;
+
     public IClusterClient Client => _client!.Services.GetRequiredService<IClusterClient>();
 
     /// <param name="name">Its name.</param>
@@ -86,7 +89,7 @@ internal sealed class ClusterProcesses(IReadOnlyList<Uri> endpoints) : IAsyncDis
         builder.Logging.ClearProviders();
         builder.UseOrleansClient(client =>
         {
-            client.UseEtcdClustering(string.Join(',', endpoints)).Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = _clusterId);
+            client.UseEtcdClustering(string.Join(',', endpoints)).AddEtcdLocks().Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = _clusterId);
             var provider = client.Services.Last(service => service.ServiceType == typeof(IGatewayListProvider));
             client.Services.Remove(provider);
             client.Services.AddSingleton<IGatewayListProvider>(services => Gateways = new GatewayLists((IGatewayListProvider)provider.ImplementationFactory!(services)));

@@ -145,7 +145,7 @@ public sealed class LockQueueTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd
     /// </summary>
     [Theory]
     [InlineData(1)]
-    [InlineData(150)]
+    [InlineData(100)]
     public async Task OldCall_WhoseTimeIsOver_LeavesWhatWasGrantedElsewhere(int permits)
     {
         await using var proxy = TcpProxy.Start(etcd.Server.Endpoint);
@@ -174,6 +174,47 @@ public sealed class LockQueueTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd
         var last = await old;
         Assert.True(last.Outcome is LockOutcome.Granted or LockOutcome.Queued, $"{last}");
         Assert.Contains(await KeysAsync(kind), key => key.CreateRevision == granted.Token);
+    }
+
+    /// <summary>
+    /// As an old call leaves it whose mark is applied when another has asked again: whoever may remove marked waits after a
+    /// minute would remove a holder.
+    /// </summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task MarkThatComesWhileACallWaits_IsGoneBeforeItIsGranted(bool handedOver)
+    {
+        var holder = await NewRequestAsync();
+        var token = (await _one.Queue(Name).AcquireAsync(holder)).Token;
+        var wish = (await NewRequestAsync()) with { MaxWait = Long };
+        var waiting = _two.Queue(Name).AcquireAsync(wish);
+        await UntilKeysAsync(2);
+        var own = (await KeysAsync())[1];
+        await _one.Etcd.PutAsync(new PutRequest { Key = own.Key, Value = new LockValue { Waiting = true }.Encode(), Lease = own.Lease });
+        await (handedOver ? _two : _one).Queue(Name).ReleaseAsync(holder, token);
+        Assert.Equal(new LockAnswer(LockOutcome.Granted, own.CreateRevision), await waiting);
+        Assert.False(LockValue.Decode(Assert.Single(await KeysAsync()).Value)!.Waiting);
+    }
+
+    [Fact]
+    public async Task Release_UnderAWrongToken_LeavesTheWishAsItIs()
+    {
+        await _one.Queue(Name).AcquireAsync(await NewRequestAsync());
+        var wish = (await NewRequestAsync()) with { MaxWait = Long, MaxCall = TimeSpan.FromMilliseconds(100) };
+        Assert.Equal(LockOutcome.Queued, (await _one.Queue(Name).AcquireAsync(wish)).Outcome);
+        Assert.False(await _one.Queue(Name).ReleaseAsync(wish, 1));
+        Assert.Equal(LockOutcome.Queued, (await _one.Queue(Name).AcquireAsync(wish)).Outcome);
+    }
+
+    [Fact]
+    public async Task Semaphore_OfAsManyPermitsAsThereMayBe_IsWaitedForAndLeft()
+    {
+        var session = await SessionAsync();
+        LockRequest New() => NewRequest(session) with { Permits = LockLayout.MaxPermits };
+        await Task.WhenAll(Enumerable.Range(0, LockLayout.MaxPermits).Select(async _ => Assert.Equal(LockOutcome.Granted, (await _one.Queue(LockKind.Semaphore, Name).AcquireAsync(New())).Outcome)));
+        Assert.Equal(LockOutcome.NotFree, (await _two.Queue(LockKind.Semaphore, Name).AcquireAsync(New() with { MaxWait = TimeSpan.FromMilliseconds(50) })).Outcome);
+        Assert.Equal(LockLayout.MaxPermits, (await KeysAsync(LockKind.Semaphore)).Count);
     }
 
     [Fact]

@@ -1,0 +1,148 @@
+using System.Diagnostics;
+using Google.Protobuf;
+using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
+using Orleans.Etcd.Tests.Testing;
+using Xunit;
+
+namespace Orleans.Etcd.Tests.Locks;
+
+/// <summary>The session under its handles: what happens in between that no user can bring about at will.</summary>
+public sealed class LockSessionTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd35>, IAsyncLifetime
+{
+    private static readonly TimeSpan Ttl = TimeSpan.FromSeconds(15);
+
+    private readonly string _service = $"service-{Guid.NewGuid():N}";
+    private QueueSilo _silo = null!;
+
+    public Task InitializeAsync()
+    {
+        _silo = QueueSilo.Start(etcd.Server, _service);
+        return Task.CompletedTask;
+    }
+
+    public async Task DisposeAsync() => await _silo.DisposeAsync();
+
+    [Fact]
+    public async Task RequestAppliedLongAfterItsRelease_IsRemoved_ThoughNothingElseIsWanted()
+    {
+        var time = new FakeTimeProvider();
+        await using var session = await OpenAsync(time);
+        var request = new LockRequest { Session = session.Id, RequestId = "1" };
+        var entry = LockLayout.Entry(request);
+        session.Want(entry);
+        var queue = _silo.Queue("lock");
+        await queue.ReleaseAsync(request, (await queue.AcquireAsync(request)).Token);
+        session.Forget(entry);
+        // All looks that it takes when something has just been released.
+        for (var look = 0; look < 5; look++)
+            await LookAsync(time);
+        // As a member applies it that was frozen all the time.
+        var key = EtcdKeys.Lock("orleans", _service, "locks", "lock") + entry;
+        await _silo.Etcd.PutAsync(key, "{}", session.Id);
+        await Eventually.IsTrueAsync(
+            async () =>
+            {
+                await LookAsync(time);
+                return await _silo.Etcd.GetAsync(key) is null;
+            },
+            "it is removed");
+        Assert.False(session.HasEnded);
+    }
+
+    [Fact]
+    public async Task ForcedRelease_OfWhatItsOwnerHasNotHeardOfYet_IsNotMissed()
+    {
+        await using var session = await OpenAsync();
+        var request = new LockRequest { Session = session.Id, RequestId = "1" };
+        var entry = LockLayout.Entry(request);
+        session.Want(entry);
+        var answer = await _silo.Queue("lock").AcquireAsync(request);
+        Assert.True(await _silo.Queue("lock").ForceReleaseAsync(answer.Token));
+        var handle = Handle(session, entry, answer.Token);
+        await Eventually.IsTrueAsync(() => !session.Hold(entry, handle) || handle.LostToken.IsCancellationRequested, "it is not held");
+    }
+
+    [Fact]
+    public async Task LeaseThatIsLostAlready_EndsTheSessionInGoodOrder()
+    {
+        for (var i = 0; i < 100; i++)
+        {
+            var link = await EtcdSessionLink.OpenAsync(new SessionStore(_silo.Etcd, _service), Ttl, "test", CancellationToken.None);
+            link.Lease.Abandon();
+            await Eventually.IsTrueAsync(() => link.Lease.Lost.IsCancellationRequested, "it is lost");
+            var session = new LockSession(link, TimeProvider.System, NullLogger<LockSession>.Instance);
+            await session.DisposeAsync();
+            Assert.True(session.HasEnded);
+        }
+    }
+
+    [Fact]
+    public async Task PlannedEnd_OfManyHolds_TellsAllBeforeEtcdFreesThem()
+    {
+        await using var session = await OpenAsync();
+        var told = 0L;
+        for (var i = 0; i < 10_000; i++)
+        {
+            session.Want($"{i}");
+            var handle = Handle(session, $"{i}", i + 1);
+            Assert.True(session.Hold($"{i}", handle));
+            handle.LostToken.UnsafeRegister(_ => Interlocked.Exchange(ref told, Stopwatch.GetTimestamp()), null);
+        }
+
+        await using var view = new LiveView(_silo.Etcd, EtcdKeys.Session("orleans", _service, session.Id));
+        await view.WaitAsync(snapshot => snapshot.Values.Count > 0, CancellationToken.None);
+        var freed = Detached.Run(async () => await view.WaitAsync(snapshot => snapshot.Values.Count == 0, CancellationToken.None));
+        var at = freed.ContinueWith(_ => Stopwatch.GetTimestamp(), TaskScheduler.Default);
+        await session.DisposeAsync();
+        Assert.True(Interlocked.Read(ref told) < await at, "etcd freed them before the last was told");
+    }
+
+    [Fact]
+    public async Task CallbackThatThrows_HoldsUpNobody()
+    {
+        var session = await OpenAsync();
+        foreach (var entry in new[] { "1", "2" })
+            session.Want(entry);
+        var (bad, good) = (Handle(session, "1", 1), Handle(session, "2", 2));
+        bad.LostToken.Register(() => throw new InvalidOperationException("of a user's"));
+        Assert.True(session.Hold("1", bad) && session.Hold("2", good));
+        await session.DisposeAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(5));
+        Assert.True(good.LostToken.IsCancellationRequested);
+    }
+
+    [Fact]
+    public async Task Fence_TakesAsManyOperationsAsEtcdDoes_AndOnlyRisingTokens()
+    {
+        Assert.True(await WriteAsync(5, 127));
+        Assert.True(await WriteAsync(5, 127));
+        Assert.False(await WriteAsync(4, 1));
+        Assert.True(await WriteAsync(long.MaxValue - 1, 1));
+        Assert.False(await WriteAsync(6, 1));
+        Assert.Contains("127", (await Assert.ThrowsAsync<ArgumentException>(() => WriteAsync(7, 128))).Message);
+        await Assert.ThrowsAnyAsync<ArgumentException>(() => WriteAsync(0, 1));
+        await Assert.ThrowsAnyAsync<ArgumentException>(() => FencedWrite.PutAsync(_silo.Etcd, "", 1, "key", default));
+        await Assert.ThrowsAnyAsync<ArgumentException>(() => FencedWrite.PutAsync(_silo.Etcd, "fence", 1, "", default));
+
+        Task<bool> WriteAsync(long token, int operations) => FencedWrite.TxnAsync(
+            _silo.Etcd,
+            _service,
+            token,
+            Enumerable.Range(0, operations).Select(i => Txn.Put(ByteString.CopyFromUtf8($"{_service}/{i}"), ByteString.CopyFromUtf8($"{token}"))));
+    }
+
+    private static LockHandle Handle(LockSession session, string entry, long token) =>
+        new("lock", entry, token, session, _ => Task.CompletedTask, new("kind", "mutex"), held: null);
+
+    /// <summary>Lets a third of the TTL pass, and the look happen.</summary>
+    private static async Task LookAsync(FakeTimeProvider time)
+    {
+        time.Advance((Ttl / 3) + TimeSpan.FromMilliseconds(1));
+        await Task.Delay(50);
+    }
+
+    private async Task<LockSession> OpenAsync(TimeProvider? time = null) => new(
+        await EtcdSessionLink.OpenAsync(new SessionStore(_silo.Etcd, _service), Ttl, "test", CancellationToken.None),
+        time ?? TimeProvider.System,
+        NullLogger<LockSession>.Instance);
+}
