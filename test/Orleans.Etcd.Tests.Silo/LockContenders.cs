@@ -34,7 +34,7 @@ internal sealed class LockContenders(ILocks locks, EtcdConnection etcd, IHostApp
                 if (register.Length > 0)
                     await WriteAsync(held, stop);
                 else
-                    await StayAsync(held);
+                    await StayAsync(held, Console.WriteLine);
             }
             catch (Exception exception) when (!stop.IsCancellationRequested)
             {
@@ -48,22 +48,23 @@ internal sealed class LockContenders(ILocks locks, EtcdConnection etcd, IHostApp
         }
     }
 
-    private static async Task StayAsync(ILockHandle held)
+    /// <summary>Holds a lock for some milliseconds and says so.</summary>
+    public static async Task StayAsync(ILockHandle held, Action<string> write)
     {
-        var last = Now;
+        // The time after the question: at some moment before it, it was held. At the end it is the other way round.
         if (held.Remaining == TimeSpan.Zero)
             return;
-        Console.WriteLine($"enter {held.FencingToken} {last}");
+        var last = Now;
+        write($"enter {held.FencingToken} {last}");
         for (var i = 0; i < 3; i++)
         {
             await Task.Delay(2);
-            // The time first: at that moment it was still held.
             var now = Now;
             if (held.Remaining > TimeSpan.Zero)
                 last = now;
         }
 
-        Console.WriteLine($"exit {held.FencingToken} {last}");
+        write($"exit {held.FencingToken} {last}");
     }
 
     private async Task WriteAsync(ILockHandle held, CancellationToken stop)

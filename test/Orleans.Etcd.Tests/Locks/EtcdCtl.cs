@@ -20,7 +20,6 @@ internal sealed partial class EtcdCtl : IAsyncDisposable
     public static async Task<string> RunLockedAsync(IReadOnlyList<Uri> endpoints, string binary, string lockName, string command)
     {
         using var process = await StartAsync(endpoints, binary, "lock", lockName, "--", "sh", "-c", command);
-        process.StandardInput.Close();
         var output = await process.StandardOutput.ReadToEndAsync();
         await process.WaitForExitAsync();
         return output;
