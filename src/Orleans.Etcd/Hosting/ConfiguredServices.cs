@@ -17,7 +17,8 @@ internal static class ConfiguredServices
         try
         {
             return serviceKey is null
-                ? services.GetRequiredService<EtcdConnection>()
+                ? services.GetService<EtcdConnection>()
+                    ?? throw new OrleansConfigurationException("An etcd connection is to be used, but none is registered: call UseEtcdClustering(…) or services.AddEtcdClient(…).")
                 : services.GetKeyedService<EtcdConnection>(serviceKey)
                     ?? throw new OrleansConfigurationException($"The etcd connection '{serviceKey}' is to be used, but none is registered: call services.AddKeyedEtcdClient(\"{serviceKey}\", …).");
         }

@@ -1,5 +1,8 @@
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
 using Mvccpb;
+using Orleans.Configuration;
 using Orleans.Etcd.Testing;
 using Orleans.Etcd.Tests.Clusters;
 using Orleans.Etcd.Tests.Testing;
@@ -32,6 +35,21 @@ public sealed class LockCluster : IAsyncLifetime
 
     public Task UntilQueuedAsync(string name, int keys) =>
         Eventually.IsTrueAsync(async () => (await KeysAsync(name)).Count == keys, $"{keys} keys are queued for {name}");
+
+    /// <summary>A client that knows the silos' gateways, and nothing of etcd.</summary>
+    public async Task<IHost> StartClientWithoutEtcdAsync()
+    {
+        var gateways = (await _cluster.GatewaysAsync()).Select(gateway => gateway.ToIPEndPoint()!).ToArray();
+        var builder = Host.CreateApplicationBuilder();
+        builder.Logging.ClearProviders();
+        builder.UseOrleansClient(client => client
+            .UseStaticClustering(gateways)
+            .AddEtcdLocks(options => options.SessionTtl = HostedCluster.LockTtl)
+            .Configure<ClusterOptions>(options => (options.ServiceId, options.ClusterId) = (ServiceId, _cluster.Cluster.Options.ClusterId)));
+        var host = builder.Build();
+        await host.StartAsync();
+        return host;
+    }
 
     public async Task InitializeAsync()
     {

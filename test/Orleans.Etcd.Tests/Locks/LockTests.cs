@@ -1,6 +1,7 @@
 using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
+using Microsoft.Extensions.DependencyInjection;
 using Orleans.Etcd.Tests.Clusters;
 using Orleans.Etcd.Tests.Silo;
 using Orleans.Etcd.Tests.Testing;
@@ -232,6 +233,34 @@ public sealed class LockTests(LockCluster cluster) : IClassFixture<LockCluster>
         Assert.True(await counting.WaitAsync(TimeSpan.FromSeconds(10)));
         Assert.Equal(3, await user.Count());
         Assert.Empty(await cluster.KeysAsync(name));
+    }
+
+    [Fact]
+    public async Task ClientThatDoesNotReachEtcd_HoldsLocksThroughTheSilos()
+    {
+        var name = cluster.NewName();
+        var client = await cluster.StartClientWithoutEtcdAsync();
+        var locks = client.Services.GetRequiredService<ILocks>();
+        var held = await locks.GetLock(name).AcquireAsync();
+        Assert.Null(await _locks.GetLock(name).TryAcquireAsync());
+        // Far longer than the TTL: it lives by renewals.
+        await Task.Delay(HostedCluster.LockTtl * 2);
+        Assert.False(held.LostToken.IsCancellationRequested);
+        Assert.True(held.Remaining > TimeSpan.Zero);
+        Assert.Null(await _locks.GetLock(name).TryAcquireAsync());
+        // Told at once of what was taken away, of one key and of all.
+        Assert.True(await _locks.GetLock(name).ForceReleaseAsync(held.FencingToken));
+        await Eventually.IsTrueAsync(() => held.LostToken.IsCancellationRequested, "it is told");
+        await using var again = await locks.GetLock(name).AcquireAsync();
+        await using var grain = await client.Services.GetRequiredService<IClusterClient>().GetLock(cluster.NewName()).AcquireAsync();
+        await cluster.Connection.RevokeAsync((await cluster.KeysAsync(name))[0].Lease, CancellationToken.None);
+        await Task.WhenAll(new[] { again, grain }.Select(lost => Eventually.IsTrueAsync(() => lost.LostToken.IsCancellationRequested, "it is told")));
+        await using var last = await locks.GetLock(name).AcquireAsync();
+        await client.StopAsync();
+        client.Dispose();
+        // Given back, and not left to expire.
+        await using var next = await _locks.GetLock(name).TryAcquireAsync();
+        Assert.NotNull(next);
     }
 
     [Fact]

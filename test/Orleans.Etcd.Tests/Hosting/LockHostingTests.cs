@@ -1,0 +1,79 @@
+using Microsoft.Extensions.DependencyInjection;
+using Orleans.Configuration;
+using Xunit;
+
+namespace Orleans.Etcd.Tests.Hosting;
+
+/// <summary><c>AddEtcdLocks</c> on silos and clients: what is refused, and how it is found.</summary>
+public sealed class LockHostingTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd35>
+{
+    [Theory]
+    [InlineData(nameof(EtcdLockOptions.SessionTtl), "00:00:01")]
+    [InlineData(nameof(EtcdLockOptions.SessionTtl), "01:00:00")]
+    [InlineData(nameof(EtcdLockOptions.ReleaseTimeout), "00:00:00")]
+    [InlineData(nameof(EtcdLockOptions.ReleaseTimeout), "00:02:00")]
+    [InlineData(nameof(EtcdLockOptions.OutageTimeout), "-00:00:01")]
+    [InlineData(nameof(EtcdLockOptions.OutageTimeout), "02:00:00")]
+    public async Task Duration_OutOfRange_IsRefusedByName_OnSilosAndClients(string option, string value)
+    {
+        void Set(EtcdLockOptions options) => typeof(EtcdLockOptions).GetProperty(option)!.SetValue(options, TimeSpan.Parse(value, System.Globalization.CultureInfo.InvariantCulture));
+        using var silo = Hosts.Silo(builder => builder.UseEtcdClustering("http://127.0.0.1:1").AddEtcdLocks(Set));
+        Assert.StartsWith($"EtcdLockOptions.{option} ", (await Assert.ThrowsAsync<OrleansConfigurationException>(() => silo.StartAsync())).Message);
+        using var client = Hosts.Client(builder => builder.UseEtcdClustering("http://127.0.0.1:1").AddEtcdLocks(Set));
+        Assert.StartsWith($"EtcdLockOptions.{option} ", (await Assert.ThrowsAsync<OrleansConfigurationException>(() => client.StartAsync())).Message);
+    }
+
+    [Theory]
+    [InlineData(0)]
+    [InlineData(257)]
+    public async Task Owner_OutOfRange_IsRefused_WithAllElseThatIsWrong(int length)
+    {
+        using var silo = Hosts.Silo(builder => builder.UseEtcdClustering("http://127.0.0.1:1").AddEtcdLocks(options => (options.Owner, options.SessionTtl) = (new string('x', length), TimeSpan.Zero)));
+        var message = (await Assert.ThrowsAsync<OrleansConfigurationException>(() => silo.StartAsync())).Message;
+        Assert.Contains("EtcdLockOptions.Owner ", message);
+        Assert.Contains("EtcdLockOptions.SessionTtl ", message);
+    }
+
+    [Fact]
+    public async Task Silo_WithoutAConnection_IsToldWhatToCall()
+    {
+        using var silo = Hosts.Silo(builder => builder.UseLocalhostClustering().AddEtcdLocks());
+        Assert.Contains("AddEtcdClient", (await Assert.ThrowsAsync<OrleansConfigurationException>(() => silo.StartAsync())).Message);
+    }
+
+    [Fact]
+    public async Task Locks_AreFoundByInjectionAndByTheGrainFactory_CalledTwiceOrOverAKeyedConnection()
+    {
+        using var plain = Hosts.Silo(builder => builder.UseEtcdClustering(options => etcd.Server.Configure(options)).AddEtcdLocks().AddEtcdLocks(options => options.SessionTtl = TimeSpan.FromSeconds(5)));
+        using var keyed = Hosts.Silo(builder =>
+        {
+            builder.Services.AddKeyedEtcdClient("key", options => etcd.Server.Configure(options));
+            builder.UseLocalhostClustering(Orleans.Etcd.Testing.LoopbackPort.Take(), Orleans.Etcd.Testing.LoopbackPort.Take()).AddKeyedEtcdLocks("key");
+        });
+        foreach (var host in new[] { plain, keyed })
+        {
+            await host.StartAsync();
+            var locks = host.Services.GetRequiredService<ILocks>();
+            Assert.Same(locks, host.Services.GetRequiredService<IGrainFactory>().GetLocks());
+            Assert.Same(locks, host.Services.GetRequiredService<IClusterClient>().GetLocks());
+            var held = await locks.GetLock("lock").AcquireAsync();
+            if (host == plain)
+                Assert.InRange(held.Remaining, TimeSpan.Zero, TimeSpan.FromSeconds(5));
+            await host.StopAsync();
+            // Its end frees what it held.
+            Assert.True(held.LostToken.IsCancellationRequested);
+            await held.DisposeAsync();
+        }
+    }
+
+    [Fact]
+    public async Task WhereLocksWereNotAdded_ItIsSaid()
+    {
+        using var silo = Hosts.Silo(builder => builder.UseEtcdClustering(options => etcd.Server.Configure(options)));
+        await silo.StartAsync();
+        var grains = silo.Services.GetRequiredService<IGrainFactory>();
+        Assert.Contains("AddEtcdLocks", Assert.Throws<InvalidOperationException>(() => grains.GetLock("lock")).Message);
+        Assert.Contains("AddEtcdLocks", (await Assert.ThrowsAnyAsync<Exception>(() => grains.GetGrain<ILockGrain>("lock").GetStatus())).ToString());
+        await silo.StopAsync();
+    }
+}
