@@ -11,10 +11,11 @@ namespace Orleans.Etcd.Tests.Clusters;
 public sealed class LivenessTests(SharedEtcd35 etcd, ITestOutputHelper output) : IClassFixture<SharedEtcd35>
 {
     [Fact]
+    [Trait("Category", "Soak")]
     public async Task KilledSilo_IsDeadInTheOthersViews_AndItsGrainsAnswerAtOnce()
     {
         // Side by side, since most of it is waiting.
-        var kills = await Task.WhenAll(KillTenAsync(ttl: 4), KillTenAsync(ttl: 2));
+        var kills = await Task.WhenAll(KillAsync(ttl: 4, times: Soak.Or(5, 10)), KillAsync(ttl: 2, times: Soak.Or(5, 10)));
         Report(kills[0], ttl: 4);
         Report(kills[1], ttl: 2);
         Assert.InRange(Median(kills[0].Select(kill => kill.ToDead)), 0, 4.5);
@@ -135,14 +136,14 @@ public sealed class LivenessTests(SharedEtcd35 etcd, ITestOutputHelper output) :
         Assert.False(silos[2].HasExited, silos[2].Output);
     }
 
-    private async Task<List<Kill>> KillTenAsync(int ttl)
+    private async Task<List<Kill>> KillAsync(int ttl, int times)
     {
         await using var cluster = new ClusterProcesses([etcd.Server.Endpoint]);
         var settings = ("Liveness:LeaseTtl", $"00:00:0{ttl}");
         var silos = new Queue<SiloProcess>(await cluster.StartThreeAsync(settings));
         await cluster.StartClientAsync();
         var kills = new List<Kill>();
-        for (var kill = 0; kill < 10; kill++)
+        for (var kill = 0; kill < times; kill++)
         {
             // At no particular time between two renewals.
             await Task.Delay(TimeSpan.FromSeconds(Random.Shared.NextDouble() * ttl / 3));

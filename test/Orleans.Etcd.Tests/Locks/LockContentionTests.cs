@@ -3,6 +3,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Orleans.Etcd.Testing;
 using Orleans.Etcd.Tests.Clusters;
 using Orleans.Etcd.Tests.Silo;
+using Orleans.Etcd.Tests.Testing;
 using Xunit;
 using Xunit.Abstractions;
 
@@ -25,11 +26,8 @@ public sealed class LockContentionTests(ITestOutputHelper output)
     private const int Scripts = 4;
 
     [Fact]
-    public Task NoTwoHoldIt() => ContendAsync(rounds: 1);
-
-    [Fact]
     [Trait("Category", "Soak")]
-    public Task NoTwoHoldIt_ForLong() => ContendAsync(rounds: int.Parse(Environment.GetEnvironmentVariable("ORLEANS_ETCD_TEST_SEQUENCES") ?? "1", System.Globalization.CultureInfo.InvariantCulture) > 1 ? 20 : 1);
+    public Task NoTwoHoldIt() => ContendAsync(rounds: Soak.Or(1, 20));
 
     [Fact]
     public void Checker_FindsWhatIsWrong()
@@ -70,7 +68,6 @@ public sealed class LockContentionTests(ITestOutputHelper output)
 
         for (var round = 0; round < rounds; round++)
         {
-            output.WriteLine($"{LockContenders.Now}");
             foreach (var member in etcd.Members)
             {
                 await Task.Delay(TimeSpan.FromSeconds(1.5));
