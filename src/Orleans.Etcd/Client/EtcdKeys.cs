@@ -14,6 +14,9 @@ internal static class EtcdKeys
     /// <summary>Longest service or cluster id, in characters; far below etcd's limit of 1.5 MiB for a whole request.</summary>
     public const int MaxSegmentLength = 1024;
 
+    /// <summary>Beside the clusters of a service, and so no names of theirs.</summary>
+    public static readonly IReadOnlySet<string> ServiceRooms = new HashSet<string>(StringComparer.Ordinal) { "locks", "semaphores", "rwlocks", "sessions", "leases" };
+
     // C0 controls and DEL would upset terminals and tools; they are two hexadecimal digits each.
     private static readonly SearchValues<char> Escaped = SearchValues.Create([.. Enumerable.Range(0, ' ').Select(code => (char)code), '/', '%', '\x7f']);
 

@@ -24,8 +24,8 @@ public sealed class EtcdLockOptions
     public TimeSpan ReleaseTimeout { get; set; } = TimeSpan.FromSeconds(5);
 
     /// <summary>
-    /// How long acquiring a lock puts up with an etcd or a cluster that does not answer before it throws. Default 30 s; 0 to
-    /// 1 hour.
+    /// How long acquiring a lock puts up with an etcd or a cluster that does not answer before it throws; a call that is under
+    /// way then is waited for, up to 15 s more. Default 30 s; 0 to 1 hour.
     /// </summary>
     public TimeSpan OutageTimeout { get; set; } = TimeSpan.FromSeconds(30);
 

@@ -56,7 +56,7 @@ internal sealed class EtcdLock : ILock
         {
             var handle = await AskAsync(new Wish(_context, started, wait), parent, cancellationToken).ConfigureAwait(false);
             outcome = handle is null ? "not_free" : "granted";
-            span?.SetTag("orleans.etcd.lock.outcome", outcome).SetTag("orleans.etcd.lock.token", handle?.FencingToken);
+            span?.SetTag("orleans.etcd.lock.token", handle?.FencingToken);
             return handle;
         }
         catch (OperationCanceledException) when (cancellationToken.IsCancellationRequested)
@@ -71,6 +71,7 @@ internal sealed class EtcdLock : ILock
         }
         finally
         {
+            span?.SetTag("orleans.etcd.lock.outcome", outcome);
             EtcdMeter.LocksWaiting.Add(-1, _tag);
             EtcdMeter.LockAcquireDuration.Record(_context.Time.GetElapsedTime(started).TotalSeconds, _tag, new("outcome", outcome));
         }

@@ -1,7 +1,7 @@
 namespace Orleans.Etcd;
 
 /// <summary>The locks of one silo or client.</summary>
-internal sealed class EtcdLocks(LockContext context) : ILocks, IAsyncDisposable
+internal sealed class EtcdLocks(LockContext context) : ILocks, IAsyncDisposable, IDisposable
 {
     public ILock GetLock(string name) => new EtcdLock(context, LockKind.Mutex, name);
 
@@ -22,6 +22,9 @@ internal sealed class EtcdLocks(LockContext context) : ILocks, IAsyncDisposable
 
     /// <summary>Ends the session, and with it all that is held.</summary>
     public ValueTask DisposeAsync() => context.Sessions.DisposeAsync();
+
+    /// <summary>Does not wait for etcd to have the session back.</summary>
+    public void Dispose() => _ = Detached.Run(() => DisposeAsync().AsTask());
 
     private async Task<ILockSetHandle?> AcquireAsync(IEnumerable<string> names, TimeSpan? wait, CancellationToken cancellationToken)
     {

@@ -11,7 +11,11 @@ namespace Orleans.Etcd;
 /// <remarks>
 /// <para>Invariant: of two writes under one fence that were applied, the later has a token that is not lower. It needs no
 /// clock and no lease. It holds if all who write those keys do so through the same fence, with tokens of the same lock.</para>
-/// <para>The highest token is kept at <c>{KeyPrefix}/fences/{name}</c> for good, so that a fence outlives the lock's holders.</para>
+/// <para>A fence knows the tokens that have written. Who reads, and writes what follows from it, raises the fence first, by
+/// <see cref="TxnAsync"/> without operations: what was read after that, no earlier holder can change.</para>
+/// <para>The highest token is kept at <c>{KeyPrefix}/fences/{name}</c> for good, so that a fence outlives the lock's holders.
+/// Fences belong to no service: where services share etcd, put the service into the name. Permits of a semaphore, which
+/// several hold at once, cannot be fenced against each other.</para>
 /// <example><code>
 /// await using var held = await locks.GetLock("invoice-42").AcquireAsync(cancellationToken);
 /// if (!await FencedWrite.PutAsync(etcd, "invoice-42", held.FencingToken, "app/invoices/42", invoice, cancellationToken))

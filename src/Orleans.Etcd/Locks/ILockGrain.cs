@@ -34,11 +34,11 @@ public interface ILockQueueGrain : IGrainWithStringKey
     Task<LockStatus> GetStatus();
 
     /// <summary>
-    /// Takes it away from a holder that does not give it back, of whatever program. A holder of our kind sees its
+    /// Takes it away from a holder that does not give it back, of whatever program, or from a waiter its place. A holder of our kind sees its
     /// <c>LostToken</c> within a moment; one of another program does not notice, so that only the token guards the store.
     /// </summary>
     /// <param name="token">The holder's token, from <see cref="GetStatus"/>.</param>
-    /// <returns>Whether a holder had that token.</returns>
+    /// <returns>Whether a holder or waiter had that token.</returns>
     Task<bool> ForceRelease(long token);
 }
 
@@ -54,7 +54,8 @@ public interface ISemaphoreGrain : ILockQueueGrain;
 
 /// <summary>
 /// A reader-writer lock: one writer, or any number of readers. First come, first served: a reader does not overtake a
-/// writer that waits. The layout of the RWMutex of etcd's Go recipes.
+/// writer that waits. Not to be shared with other programs: the RWMutex of etcd's Go recipes, whose keys look alike, goes by
+/// the revisions of changes and not of creations.
 /// </summary>
 /// <inheritdoc cref="ILockQueueGrain" path="/remarks" />
 [Alias("Orleans.Etcd.IReadWriteLockGrain")]

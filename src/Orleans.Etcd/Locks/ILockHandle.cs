@@ -7,7 +7,7 @@ namespace Orleans.Etcd;
 /// <para>What its holder still has, by failure:</para>
 /// <list type="bullet">
 /// <item>The silo that brokered it dies: everything. The lock lives in etcd and is renewed from here.</item>
-/// <item>etcd is away for less than two thirds of <c>EtcdLockOptions.SessionTtl</c>, less a second: everything.</item>
+/// <item>etcd is away for less than two thirds of <c>EtcdLockOptions.SessionTtl</c>, less 1.5 s: everything. Where the session goes through silos, since the client does not reach etcd, a quarter of the time less.</item>
 /// <item>etcd is away for longer: nothing; <see cref="LostToken"/> is cancelled before etcd can give the lock to another.</item>
 /// <item>This process is frozen for longer than the TTL, or its clock and timers do not run: nothing, and it learns so only
 /// when it runs again. Meanwhile the store that it writes to has only <see cref="FencingToken"/> to tell it from its successor.</item>

@@ -48,7 +48,7 @@ public interface ILocks
 
     /// <summary>As <see cref="AcquireAllAsync"/>, within a wait.</summary>
     /// <param name="names">The names; one that comes twice is acquired once.</param>
-    /// <param name="wait">How long all of it may take; zero: only if all are free.</param>
+    /// <param name="wait">How long all of it may take; zero: only if all are free, one after another: the first are held while the last is looked at.</param>
     /// <param name="cancellationToken">Ends the wait; nothing stays held.</param>
     /// <returns>All of them, or null.</returns>
     /// <exception cref="EtcdException">etcd could not be reached; nothing stays held.</exception>
@@ -77,7 +77,10 @@ public interface ILock
     /// <param name="wait">How long; zero: only if it is free, without ever standing in anybody's way.</param>
     /// <param name="cancellationToken">Ends the wait at once.</param>
     /// <returns>The held lock, or null where others held it all the time.</returns>
-    /// <inheritdoc cref="AcquireAsync" path="/exception" />
+    /// <exception cref="OperationCanceledException">The token was cancelled. Nothing stays held.</exception>
+    /// <exception cref="EtcdException">etcd refuses, or could not be reached until the wait was over. Nothing stays held.</exception>
+    /// <exception cref="TimeoutException">No silo answered within 5 s after the wait. Nothing stays held.</exception>
+    /// <exception cref="OrleansException">No silo could be reached until the wait was over. Nothing stays held.</exception>
     Task<ILockHandle?> TryAcquireAsync(TimeSpan wait = default, CancellationToken cancellationToken = default);
 
     /// <inheritdoc cref="ILockQueueGrain.GetStatus" />

@@ -42,8 +42,6 @@ internal sealed class LockLayout
         _writers = _prefix + "write/";
         _readersUtf8 = Encoding.UTF8.GetBytes(_prefix + "read/");
         _writersUtf8 = Encoding.UTF8.GetBytes(_writers);
-        _readersUtf8 = Encoding.UTF8.GetBytes(_prefix + "read/");
-        _writersUtf8 = Encoding.UTF8.GetBytes(_writers);
     }
 
     public string Name { get; }

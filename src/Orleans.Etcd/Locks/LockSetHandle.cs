@@ -8,7 +8,7 @@ internal sealed class LockSetHandle : ILockSetHandle
     public LockSetHandle(IReadOnlyCollection<ILockHandle> held)
     {
         Locks = held.ToDictionary(handle => handle.Name, StringComparer.Ordinal);
-        _lost = CancellationTokenSource.CreateLinkedTokenSource([.. held.Select(handle => handle.LostToken)]);
+        _lost = CancellationTokenSource.CreateLinkedTokenSource([CancellationToken.None, .. held.Select(handle => handle.LostToken)]);
     }
 
     public IReadOnlyDictionary<string, ILockHandle> Locks { get; }

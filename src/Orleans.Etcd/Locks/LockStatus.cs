@@ -11,7 +11,7 @@ public sealed record LockStatus([property: Id(0)] ImmutableArray<LockHolder> Hol
 
 /// <summary>One holder of a lock.</summary>
 /// <param name="Owner">Its own description; null where it gave none, as Go programs and <c>etcdctl</c> do not.</param>
-/// <param name="Since">Since when it holds it by the clock of the silo that granted it; null for others' programs.</param>
+/// <param name="Since">Since when it holds it, or had waited for it for no more than 10 s, by the clock of the silo that was asked; null for others' programs.</param>
 /// <param name="Token">Its fencing token.</param>
 /// <param name="Remaining">How long its lease lives unless it is renewed, as etcd says it, in whole seconds; null where it has none.</param>
 /// <param name="Session">Its lease; 0 where it has none.</param>

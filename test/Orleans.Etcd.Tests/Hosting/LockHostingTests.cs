@@ -35,6 +35,13 @@ public sealed class LockHostingTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
     }
 
     [Fact]
+    public async Task ClusterId_ThatIsTheNameOfALockRoom_IsRefused()
+    {
+        using var silo = Hosts.Silo(builder => builder.UseEtcdClustering("http://127.0.0.1:1").AddEtcdLocks().Configure<ClusterOptions>(options => options.ClusterId = "locks"));
+        Assert.Contains("ClusterId is 'locks'", (await Assert.ThrowsAsync<OrleansConfigurationException>(() => silo.StartAsync())).Message);
+    }
+
+    [Fact]
     public async Task Silo_WithoutAConnection_IsToldWhatToCall()
     {
         using var silo = Hosts.Silo(builder => builder.UseLocalhostClustering().AddEtcdLocks());

@@ -51,7 +51,7 @@ public sealed class LockContentionTests(ITestOutputHelper output)
         var binary = EtcdBinary.Find("3.5");
         await using var etcd = await EtcdCluster.StartAsync(new() { BinaryPath = binary });
         await using var cluster = new ClusterProcesses(etcd.Endpoints);
-        (string, string)[] settings = [("Locks:SessionTtl", "00:00:04"), ("Contend", Name), ("Contenders", $"{InEachSilo}")];
+        (string, string)[] settings = [("Locks:SessionTtl", "00:00:08"), ("Contend", Name), ("Contenders", $"{InEachSilo}")];
         var silos = new List<SiloProcess>();
         for (var i = 0; i < 3; i++)
             silos.Add(await cluster.StartSiloAsync($"silo{i}", more: settings));
@@ -81,7 +81,7 @@ public sealed class LockContentionTests(ITestOutputHelper output)
                 }
             }
 
-            await Task.Delay(TimeSpan.FromSeconds(6));
+            await Task.Delay(TimeSpan.FromSeconds(12));
         }
 
         await stop.CancelAsync();

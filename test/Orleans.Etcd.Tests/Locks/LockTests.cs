@@ -177,6 +177,8 @@ public sealed class LockTests(LockCluster cluster) : IClassFixture<LockCluster>
         await using (await _locks.GetLock(names[3]).AcquireAsync())
             Assert.Null(await _locks.TryAcquireAllAsync(names, TimeSpan.FromMilliseconds(200)));
         await Task.WhenAll(names.Select(async name => Assert.Empty(await cluster.KeysAsync(name))));
+        await using (var none = await _locks.AcquireAllAsync([]))
+            Assert.Empty(none.Locks);
         await using var set = (await _locks.TryAcquireAllAsync(names))!;
         Assert.True(await _locks.GetLock(names[1]).ForceReleaseAsync(set.Locks[names[1]].FencingToken));
         await Eventually.IsTrueAsync(() => set.LostToken.IsCancellationRequested, "losing one is losing the set");
@@ -198,7 +200,7 @@ public sealed class LockTests(LockCluster cluster) : IClassFixture<LockCluster>
         Assert.Contains("Unicode", Assert.ThrowsAny<ArgumentException>(() => _locks.GetLock("\ud800")).Message);
         Assert.Contains("1024", Assert.ThrowsAny<ArgumentException>(() => _locks.GetLock(new string('x', 1025))).Message);
         Assert.Contains("Permits", Assert.ThrowsAny<ArgumentException>(() => _locks.GetSemaphore("x", 0)).Message);
-        Assert.Contains("Permits", Assert.ThrowsAny<ArgumentException>(() => _locks.GetSemaphore("x", 1001)).Message);
+        Assert.Contains("Permits", Assert.ThrowsAny<ArgumentException>(() => _locks.GetSemaphore("x", 101)).Message);
         await Assert.ThrowsAnyAsync<ArgumentException>(() => _locks.GetLock("x").TryAcquireAsync(TimeSpan.FromTicks(-1)));
         await Assert.ThrowsAnyAsync<ArgumentException>(() => _locks.GetLock("x").ForceReleaseAsync(0));
         await Assert.ThrowsAnyAsync<ArgumentException>(() => _locks.AcquireAllAsync(["x", ""]));
