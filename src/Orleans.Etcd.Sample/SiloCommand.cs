@@ -15,6 +15,7 @@ internal static class SiloCommand
         builder.Logging.SetMinimumLevel(LogLevel.Warning);
         builder.UseOrleans(silo => silo
             .UseEtcdClustering(endpoints)
+            .AddEtcdLocks()
             .Configure<ClusterOptions>(options =>
             {
                 options.ServiceId = "stadium";

@@ -8,12 +8,12 @@ using Orleans.Etcd.Testing;
 namespace Orleans.Etcd.Sample;
 
 /// <summary>
-/// Three silos and a client; one silo leaves, one is killed, a new one joins, while calls go on. Every step counts only
-/// when the cluster itself says that it has happened.
+/// Three silos and a client; one silo leaves, one is killed, a new one joins, while calls go on and the client holds a lock.
+/// Every step counts only when the cluster itself says that it has happened.
 /// </summary>
 internal sealed class StadiumCommand(string? endpoints, bool once)
 {
-    private const int Steps = 10;
+    private const int Steps = 14;
     private static readonly TimeSpan ConnectLimit = TimeSpan.FromSeconds(60);
     private static readonly TimeSpan JoinLimit = TimeSpan.FromSeconds(40);
     private static readonly TimeSpan LeaveLimit = TimeSpan.FromSeconds(30);
@@ -78,6 +78,7 @@ internal sealed class StadiumCommand(string? endpoints, bool once)
         using var stop = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         var board = new MembershipBoard(grains, Show);
         var calls = new CallLoop(grains);
+        await using var till = new Till(grains, host.Services.GetRequiredService<EtcdConnection>(), $"till-{_cluster}");
         var running = Task.WhenAll(board.RunAsync(stop.Token), calls.RunAsync(stop.Token, cancellationToken));
         try
         {
@@ -90,9 +91,15 @@ internal sealed class StadiumCommand(string? endpoints, bool once)
             await StepAsync("silo-2 left", () => board.SeesAsync(SiloStatus.Dead, LeaveLimit, cancellationToken, "silo-2"));
             await StepAsync("the others answer calls", () => AnswerAsync(calls, cancellationToken, "silo-1", "silo-3"));
 
+            Heading("A lock, brokered by silo-3, keeps cashiers on the silos and this program apart");
+            await StepAsync("a cashier on silo-3 held it", () => till.CountedOnAsync("silo-3", cancellationToken));
+            await StepAsync("the client holds it, and no cashier gets it", () => till.HeldAsync(cancellationToken));
+
             Heading("silo-3 is killed (SIGKILL)");
             _silos["silo-3"].Kill();
             await StepAsync("silo-3 was declared dead", () => board.SeesAsync(SiloStatus.Dead, DeathLimit, cancellationToken, "silo-3"));
+            await StepAsync("the client still holds the lock, under the same token", () => till.StillHeldAsync(cancellationToken));
+            await StepAsync("a cashier has it next, and the client's late write is refused", () => till.HandedOnAsync(cancellationToken));
             await StepAsync("silo-1 answers calls", () => AnswerAsync(calls, cancellationToken, "silo-1"));
 
             Heading("silo-4 joins");
@@ -143,6 +150,7 @@ internal sealed class StadiumCommand(string? endpoints, bool once)
         builder.Logging.AddFilter("Microsoft.Extensions.Hosting", LogLevel.None);
         builder.UseOrleansClient(client => client
             .UseEtcdClustering(_endpoints)
+            .AddEtcdLocks()
             .Configure<ClusterOptions>(options =>
             {
                 options.ServiceId = "stadium";
