@@ -47,6 +47,10 @@ internal static class EtcdKeys
     public static string Session(string prefix, string serviceId, long leaseId) =>
         $"{prefix}/{Escape(serviceId, nameof(serviceId))}/sessions/{LeaseId(leaseId)}/";
 
+    /// <summary>What hangs on the lease of whoever holds a resource of Orleans' lease provider.</summary>
+    public static string Lease(string prefix, string serviceId, string category, string resource) =>
+        $"{prefix}/{Escape(serviceId, nameof(serviceId))}/leases/{Escape(category, nameof(category))}/{Escape(resource, nameof(resource))}";
+
     /// <summary>The highest token that <see cref="FencedWrite"/> has seen for something.</summary>
     public static string Fence(string prefix, string name) => $"{prefix}/fences/{Escape(name, nameof(name))}";
 

@@ -28,7 +28,7 @@ internal static class ConfiguredServices
         }
     }
 
-    /// <summary>The membership table or the gateway list, over the connection of a key.</summary>
+    /// <summary>The membership table, the gateway list or the lease provider, over the connection of a key.</summary>
     /// <exception cref="OrleansConfigurationException">There is no such connection, or the cluster's ids cannot be keys.</exception>
     public static T OverEtcd<T>(this IServiceProvider services, string? serviceKey)
     {

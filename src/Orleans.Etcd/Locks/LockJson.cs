@@ -37,7 +37,7 @@ internal sealed class LockValue
     }
 }
 
-/// <summary>The value of a session's key, for people: that it is there is all that counts.</summary>
+/// <summary>The value of a session's key, or of a leased one, for people: that it is there is all that counts.</summary>
 internal sealed class SessionValue
 {
     public string? Owner { get; set; }
