@@ -10,9 +10,10 @@ internal sealed partial class LockQueue
     private async Task<LockAnswer> WaitAsync(LockClaim claim, long createRevision, LockRequest request, long started)
     {
         var waiter = StartWaiting(claim, createRevision);
+        var call = Min(request.MaxCall, CallLimit);
         try
         {
-            var limit = Min(request.MaxWait, Min(request.MaxCall, CallLimit)) - _etcd.Time.GetElapsedTime(started);
+            var limit = Min(request.MaxWait, call) - _etcd.Time.GetElapsedTime(started);
             using var end = CancellationTokenSource.CreateLinkedTokenSource(_waitless.Token);
             await Task.WhenAny(waiter.Ended, Task.Delay(limit > TimeSpan.Zero ? limit : TimeSpan.Zero, _etcd.Time, end.Token)).ConfigureAwait(false);
             await end.CancelAsync().ConfigureAwait(false);
@@ -24,9 +25,11 @@ internal sealed partial class LockQueue
 
         if (waiter.Ended.IsCompleted)
             return await waiter.Ended.ConfigureAwait(false) is { } own ? await GrantAsync(claim, own, request).ConfigureAwait(false) : Ended;
-        return _etcd.Time.GetElapsedTime(started) < request.MaxWait
-            ? await StayAsync(claim, createRevision, request).ConfigureAwait(false)
-            : await LeaveAsync(claim, createRevision, request).ConfigureAwait(false);
+        // Not by the time that has passed alone: a timer may be a moment early.
+        var isOver = request.MaxWait <= call && !_waitless.IsCancellationRequested;
+        return isOver || _etcd.Time.GetElapsedTime(started) >= request.MaxWait
+            ? await LeaveAsync(claim, createRevision, request).ConfigureAwait(false)
+            : await StayAsync(claim, createRevision, request).ConfigureAwait(false);
     }
 
     /// <summary>
