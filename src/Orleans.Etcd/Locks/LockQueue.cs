@@ -24,7 +24,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
     internal static readonly TimeSpan Unasked = TimeSpan.FromSeconds(60);
 
     // Longer than a message of Orleans' can be under way (30 s by default).
-    private static readonly TimeSpan EndedFor = TimeSpan.FromMinutes(2);
+    private static readonly TimeSpan EndedFor = TimeSpan.FromMinutes(1);
 
     private static readonly LockAnswer Ended = new(LockOutcome.Ended, 0);
 
