@@ -26,6 +26,8 @@ namespace Orleans.Etcd;
 /// </remarks>
 public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
 {
+    private static readonly TimeSpan RenewalPatience = TimeSpan.FromSeconds(1);
+
     private readonly ILogger _logger;
     private readonly EndpointPool _pool;
     private readonly AuthToken? _token;
@@ -129,13 +131,27 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
     /// <summary>Renews a lease once, for somebody else; answers its TTL, not above 0 where it is gone.</summary>
     internal async Task<TimeSpan> RenewOnceAsync(long leaseId, CancellationToken cancellationToken)
     {
-        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-        limit.CancelAfter(Options.RequestTimeout);
-        using var stream = await OpenAsync<LeaseKeepAliveRequest, LeaseKeepAliveResponse>("LeaseKeepAlive", static (c, o) => c.LeaseClient.LeaseKeepAlive(o), avoided: null, withToken: false, limit.Token).ConfigureAwait(false);
-        await stream.WriteAsync(new LeaseKeepAliveRequest { ID = leaseId }).ConfigureAwait(false);
-        if (!await stream.MoveNextAsync().ConfigureAwait(false))
-            throw new EtcdException(EtcdErrorCode.Unavailable, "LeaseKeepAlive", $"etcd at {stream.Endpoint.Address} closed the stream without an answer.", outcomeUnknown: false);
-        return TimeSpan.FromSeconds(stream.Current.TTL);
+        EtcdEndpoint? avoided = null;
+        while (true)
+        {
+            using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+            // Soon another member is asked: the lease has not the time to wait for one that hangs.
+            limit.CancelAfter(avoided is null ? RenewalPatience : Options.RequestTimeout);
+            using var stream = await OpenAsync<LeaseKeepAliveRequest, LeaseKeepAliveResponse>("LeaseKeepAlive", static (c, o) => c.LeaseClient.LeaseKeepAlive(o), avoided, withToken: false, limit.Token).ConfigureAwait(false);
+            try
+            {
+                await stream.WriteAsync(new LeaseKeepAliveRequest { ID = leaseId }).ConfigureAwait(false);
+                if (await stream.MoveNextAsync().ConfigureAwait(false))
+                    return TimeSpan.FromSeconds(stream.Current.TTL);
+                throw new EtcdException(EtcdErrorCode.Unavailable, "LeaseKeepAlive", $"etcd at {stream.Endpoint.Address} closed the stream without an answer.", outcomeUnknown: false);
+            }
+            catch (EtcdException) when (avoided is null && !cancellationToken.IsCancellationRequested)
+            {
+                if (limit.IsCancellationRequested)
+                    NoteSilence(stream.Endpoint);
+                avoided = stream.Endpoint;
+            }
+        }
     }
 
     internal Task<LeaseGrantResponse> GrantAsync(LeaseGrantRequest request, CancellationToken cancellationToken) =>

@@ -22,8 +22,12 @@ internal static class EtcdKeys
 
     private static readonly UTF8Encoding StrictUtf8 = new(encoderShouldEmitUTF8Identifier: false, throwOnInvalidBytes: true);
 
-    public static string Cluster(string prefix, string serviceId, string clusterId) =>
-        $"{prefix}/{Escape(serviceId, nameof(serviceId))}/{Escape(clusterId, nameof(clusterId))}/";
+    public static string Cluster(string prefix, string serviceId, string clusterId)
+    {
+        if (ServiceRooms.Contains(clusterId))
+            throw new ArgumentException($"clusterId is '{clusterId}', where the service keeps its {clusterId}; choose another.", nameof(clusterId));
+        return $"{prefix}/{Escape(serviceId, nameof(serviceId))}/{Escape(clusterId, nameof(clusterId))}/";
+    }
 
     public static string Membership(string cluster) => cluster + "membership/";
 

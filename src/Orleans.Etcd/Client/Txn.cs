@@ -65,6 +65,17 @@ internal static class Txn
 
     public static RangeRequest Range(string prefix) => new() { Key = ByteString.CopyFromUtf8(prefix), RangeEnd = EtcdKeys.RangeEnd(prefix) };
 
+    /// <summary>The keys of a range that were created last before a revision.</summary>
+    public static RangeRequest LastBefore(this RangeRequest range, long revision, long limit) => new()
+    {
+        Key = range.Key,
+        RangeEnd = range.RangeEnd,
+        Limit = limit,
+        MaxCreateRevision = revision - 1,
+        SortTarget = RangeRequest.Types.SortTarget.Create,
+        SortOrder = RangeRequest.Types.SortOrder.Descend,
+    };
+
     /// <summary>The keys of a range that were created first.</summary>
     public static RangeRequest First(this RangeRequest range, long limit) => new()
     {

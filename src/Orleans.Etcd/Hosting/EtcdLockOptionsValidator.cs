@@ -4,7 +4,7 @@ using Orleans.Etcd;
 namespace Orleans.Configuration;
 
 /// <summary>Checks <see cref="EtcdLockOptions"/> as a whole when the silo or client starts.</summary>
-internal sealed class EtcdLockOptionsValidator(IOptions<EtcdLockOptions> options, IOptions<ClusterOptions> cluster) : IConfigurationValidator
+internal sealed class EtcdLockOptionsValidator(IOptions<EtcdLockOptions> options) : IConfigurationValidator
 {
     private const int LongestOwner = 256;
 
@@ -17,8 +17,6 @@ internal sealed class EtcdLockOptionsValidator(IOptions<EtcdLockOptions> options
         OptionRange.Check(Name(nameof(locks.OutageTimeout)), locks.OutageTimeout, TimeSpan.Zero, TimeSpan.FromHours(1), failures);
         if (string.IsNullOrEmpty(locks.Owner) || locks.Owner.Length > LongestOwner || !EtcdKeys.IsUtf8(locks.Owner))
             failures.Add($"{Name(nameof(locks.Owner))} must be valid Unicode of 1 to {LongestOwner} characters.");
-        if (EtcdKeys.ServiceRooms.Contains(cluster.Value.ClusterId))
-            failures.Add($"{nameof(ClusterOptions)}.{nameof(ClusterOptions.ClusterId)} is '{cluster.Value.ClusterId}', where the service keeps its {cluster.Value.ClusterId} in etcd; choose another.");
         if (failures.Count > 0)
             throw new OrleansConfigurationException(string.Join(Environment.NewLine, failures));
     }

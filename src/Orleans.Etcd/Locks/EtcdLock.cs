@@ -8,6 +8,7 @@ internal sealed class EtcdLock : ILock
     // More than the call itself takes in its silo; then another is asked, should this one have died or hang.
     private static readonly TimeSpan AnswerDelay = TimeSpan.FromSeconds(5);
 
+    // Before asking again for what might be answered at once.
     private static readonly TimeSpan HastyAnswer = TimeSpan.FromMilliseconds(100);
 
     private readonly LockContext _context;
@@ -99,17 +100,21 @@ internal sealed class EtcdLock : ILock
 
             if (answer.Outcome == LockOutcome.Granted)
             {
-                var handle = new LockHandle(Name, entry, answer.Token, session, held => ReleaseAsync(held, session, request), _tag, EtcdActivity.Start("lock held", _tag, Name, parent));
+                var handle = new LockHandle(Name, entry, answer.Token, session, held => ReleaseAsync(held, session, request), _tag, EtcdActivity.StartDetached("lock held", _tag, Name, parent));
                 if (session.Hold(entry, handle))
                     return handle;
                 _ = handle.Lose();
-                // Whether it is there or not.
-                session.Abandon(entry, () => _grain.Cancel(request));
             }
 
-            session.Forget(entry);
             if (answer.Outcome == LockOutcome.NotFree)
+            {
+                session.Forget(entry);
                 return null;
+            }
+
+            // Whether anything of it is there or not.
+            session.Abandon(entry, () => _grain.Cancel(request));
+            await Task.Delay(HastyAnswer, _context.Time, cancellationToken).ConfigureAwait(false);
             if (answer.Outcome == LockOutcome.SessionLost)
                 await wish.NoteSessionLostAsync(session, cancellationToken).ConfigureAwait(false);
         }
@@ -132,7 +137,7 @@ internal sealed class EtcdLock : ILock
                     await Task.Delay(HastyAnswer, _context.Time, either.Token).ConfigureAwait(false);
             }
         }
-        catch (OperationCanceledException) when (session.Ended.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        catch (Exception exception) when (session.Ended.IsCancellationRequested && !cancellationToken.IsCancellationRequested && (exception is OperationCanceledException || Wish.Passes(exception)))
         {
             return new LockAnswer(LockOutcome.SessionLost, 0);
         }

@@ -38,13 +38,13 @@ internal sealed class LockHandle : ILockHandle
         }
     }
 
-    /// <summary>Announces its loss, unless it was released before; answers when all callbacks have run.</summary>
-    public Task Lose()
+    /// <summary>Announces its loss; a task that ends when all callbacks have run, or null where it was not held any more.</summary>
+    public Task? Lose()
     {
         lock (_lock)
         {
             if (_isLost || _released is not null)
-                return Task.CompletedTask;
+                return null;
             _isLost = true;
         }
 
@@ -52,7 +52,7 @@ internal sealed class LockHandle : ILockHandle
         var told = Detached.Observed(_lost.CancelAsync());
         EtcdMeter.LocksHeld.Add(-1, _kind);
         EtcdMeter.LocksLost.Add(1, _kind);
-        _held?.SetStatus(ActivityStatusCode.Error, "lost").Dispose();
+        EtcdActivity.StopDetached(_held?.SetStatus(ActivityStatusCode.Error, "lost"));
         return told;
     }
 
@@ -66,7 +66,7 @@ internal sealed class LockHandle : ILockHandle
             if (_released is null)
             {
                 EtcdMeter.LocksHeld.Add(-1, _kind);
-                _held?.Dispose();
+                EtcdActivity.StopDetached(_held);
                 _released = _release(this);
             }
 

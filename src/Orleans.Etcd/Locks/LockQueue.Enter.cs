@@ -54,11 +54,30 @@ internal sealed partial class LockQueue
             }
 
             if (ahead.Count >= claim.Allowed)
+            {
+                FollowIfMarked(ahead);
                 return new Entry(0, new LockAnswer(LockOutcome.NotFree, 0));
+            }
+
             // Free as of this revision; it is if nobody comes in between.
             seen = response.Header.Revision;
         }
     }
+
+    /// <summary>Where one stands in the way that may be forgotten, somebody is to see to it, though nobody waits here.</summary>
+    private void FollowIfMarked(IEnumerable<KeyValue> ahead)
+    {
+        if (!ahead.Any(IsMarked))
+            return;
+        lock (_lock)
+        {
+            _lastWait = _etcd.Time.GetTimestamp();
+            Follow();
+        }
+    }
+
+    // The mark is never what a key is created with.
+    private static bool IsMarked(KeyValue key) => key.Version > 1 && LockValue.Decode(key.Value) is { Waiting: true };
 
     private async Task<Entry> FoundAsync(LockClaim claim, KeyValue own, IEnumerable<KeyValue> ahead, LockRequest request) =>
         new(own.CreateRevision, IsGranted(claim, own.CreateRevision, ahead) ? await GrantAsync(claim, own, request).ConfigureAwait(false) : null);
@@ -72,8 +91,7 @@ internal sealed partial class LockQueue
     /// </summary>
     private async Task<LockAnswer> GrantAsync(LockClaim claim, KeyValue own, LockRequest request)
     {
-        // The mark is never what a key is created with.
-        if (own.Version == 1 || LockValue.Decode(own.Value) is not { Waiting: true })
+        if (!IsMarked(own))
             return Granted(own.CreateRevision);
         var txn = new TxnRequest
         {

@@ -98,18 +98,15 @@ internal sealed partial class LockQueue
             NoteMarks(_snapshot);
             if (_waiters.Count == 0)
                 return;
-            var order = Order();
+            var order = new LockOrder(_layout, _snapshot, static _ => false);
             foreach (var waiter in _waiters.Values)
                 waiter.Look(_snapshot, order);
         }
     }
 
-    /// <summary>The queue as it is known, without what was deleted from here since. Under the lock.</summary>
-    private LockOrder Order(ByteString? without = null) =>
-        new(_layout, _snapshot!, key => key.Equals(without) || (_deleted.TryGetValue(key, out var deleted) && deleted > _snapshot!.Revision));
-
     /// <summary>
-    /// Who waits here and has their turn once this key is gone. Their keys are to be seen to exist at that revision; that
+    /// Who waits here and has their turn once this key is gone, as others are that were deleted from here and that the view
+    /// still shows. Their keys are to be read at that revision: the view is older, and they may have changed since. That
     /// nobody else is before them is sure, since all that were created before a key which the view shows are in the view,
     /// or gone. Under the lock.
     /// </summary>
@@ -117,7 +114,7 @@ internal sealed partial class LockQueue
     {
         if (_snapshot is null || _waiters.Count == 0)
             return [];
-        var order = Order(without: key);
+        var order = new LockOrder(_layout, _snapshot, other => other.Equals(key) || (_deleted.TryGetValue(other, out var deleted) && deleted > _snapshot.Revision));
         return [.. _waiters.Values.Where(waiter => !waiter.Ended.IsCompleted && waiter.OwnIn(_snapshot) is not null && order.IsGranted(waiter.Claim, waiter.CreateRevision)).Take(HandedOver)];
     }
 
@@ -138,8 +135,7 @@ internal sealed partial class LockQueue
 
         foreach (var (key, there) in snapshot.Values)
         {
-            // The mark is never what a key is created with.
-            if (there.Version > 1 && !_unasked.ContainsKey(key) && LockValue.Decode(there.Value) is { Waiting: true })
+            if (!_unasked.ContainsKey(key) && IsMarked(there))
                 _unasked.Add(key, (there.ModRevision, _etcd.Time.GetTimestamp()));
         }
     }
@@ -165,6 +161,12 @@ internal sealed partial class LockQueue
 
         foreach (var (key, mark) in forgotten)
         {
+            lock (_lock)
+            {
+                if (_waiters.ContainsKey(key))
+                    continue;
+            }
+
             try
             {
                 var response = await _etcd.TxnRepeatablyAsync(new TxnRequest { Compare = { Txn.ModRevisionIs(key, mark) }, Success = { Txn.Delete(key) } }, _stop.Token).ConfigureAwait(false);
@@ -175,8 +177,19 @@ internal sealed partial class LockQueue
             }
             catch (EtcdException)
             {
-                // Tried again at the next tick.
+                // While etcd is away nobody can ask.
+                NoteAskedAll();
+                return;
             }
+        }
+    }
+
+    private void NoteAskedAll()
+    {
+        lock (_lock)
+        {
+            foreach (var (key, noted) in _unasked.ToArray())
+                _unasked[key] = (noted.Mark, _etcd.Time.GetTimestamp());
         }
     }
 }

@@ -34,7 +34,12 @@ internal sealed partial class LockQueue
         // Only who is of our kind looks there.
         var telling = held.Lease != 0 && LockValue.Decode(held.Value) is not null ? removal.Clone() : removal;
         if (telling != removal)
-            telling.Success.Add(Txn.Put(new SessionLayout(_etcd.Options.KeyPrefix, _serviceId, held.Lease).ForcedKey(token), held.Key, held.Lease));
+        {
+            var forced = new SessionLayout(_etcd.Options.KeyPrefix, _serviceId, held.Lease).ForcedKey(token);
+            telling.Success.Add(Txn.Put(forced, held.Key, held.Lease));
+            telling.Failure.Add(Txn.Get(forced));
+        }
+
         TxnResponse response;
         try
         {
@@ -46,9 +51,11 @@ internal sealed partial class LockQueue
             response = await _etcd.TxnRepeatablyAsync(removal, CancellationToken.None).ConfigureAwait(false);
         }
 
-        if (response.Succeeded)
+        // Or by a first attempt whose answer was lost.
+        var removed = response.Succeeded || response.Responses.Any(one => one.ResponseRange?.Kvs.Count > 0);
+        if (removed)
             Log.Forced(_logger, _layout.Name, held.Key.ToStringUtf8(), token);
-        return response.Succeeded;
+        return removed;
     }
 
     private async Task<LockHolder> HolderAsync(KeyValue kv, LockValue? value)

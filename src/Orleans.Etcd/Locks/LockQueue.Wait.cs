@@ -57,9 +57,10 @@ internal sealed partial class LockQueue
     {
         while (true)
         {
-            var read = await _etcd.RangeAsync(claim.Ahead.First(claim.Allowed), CancellationToken.None).ConfigureAwait(false);
-            var before = read.Kvs.Where(kv => kv.CreateRevision < createRevision).ToArray();
-            if (before.Length < claim.Allowed)
+            // The nearest and not the first of all: on a busy lock those go while this is under way.
+            var read = await _etcd.RangeAsync(claim.Ahead.LastBefore(createRevision, claim.Allowed), CancellationToken.None).ConfigureAwait(false);
+            var before = read.Kvs;
+            if (before.Count < claim.Allowed)
                 return await OwnAsync(claim.Key, createRevision).ConfigureAwait(false);
             var txn = new TxnRequest { Compare = { Txn.CreateRevisionIs(claim.Key, createRevision) }, Success = { change } };
             txn.Compare.AddRange(before.Select(kv => Txn.CreateRevisionIs(kv.Key, kv.CreateRevision)));
@@ -86,7 +87,7 @@ internal sealed partial class LockQueue
             waiter.Calls++;
             Follow();
             if (_snapshot is not null)
-                waiter.Look(_snapshot, Order());
+                waiter.Look(_snapshot, new LockOrder(_layout, _snapshot, static _ => false));
             return waiter;
         }
     }

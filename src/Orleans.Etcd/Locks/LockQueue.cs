@@ -147,10 +147,16 @@ internal sealed partial class LockQueue : IAsyncDisposable
         lock (_lock)
         {
             var now = _etcd.Time.GetTimestamp();
-            if (_ended.TryAdd(key, now))
-                _endedInOrder.Enqueue((key, now));
             while (_endedInOrder.TryPeek(out var oldest) && _etcd.Time.GetElapsedTime(oldest.At, now) > EndedFor)
-                _ended.Remove(_endedInOrder.Dequeue().Key);
+            {
+                _endedInOrder.Dequeue();
+                // Unless it was noted again since.
+                if (_ended.GetValueOrDefault(oldest.Key) == oldest.At)
+                    _ended.Remove(oldest.Key);
+            }
+
+            _ended[key] = now;
+            _endedInOrder.Enqueue((key, now));
         }
     }
 }

@@ -10,14 +10,17 @@ internal sealed class LockQueues(EtcdConnection etcd, IOptions<ClusterOptions> c
 {
     private readonly ConcurrentDictionary<LockQueue, bool> _open = new();
     private readonly ILogger _logger = loggers.CreateLogger<LockQueue>();
-    private volatile bool _stopping;
+    private readonly CancellationTokenSource _stopping = new();
+
+    /// <summary>Cancelled when no call is to wait for anything any more.</summary>
+    public CancellationToken Stopping => _stopping.Token;
 
     public LockQueue Open(LockKind kind, string name)
     {
         var serviceId = cluster.Value.ServiceId;
         var queue = new LockQueue(etcd, new LockLayout(etcd.Options.KeyPrefix, serviceId, kind, name), serviceId, _logger);
         _open.TryAdd(queue, true);
-        if (_stopping)
+        if (_stopping.IsCancellationRequested)
             queue.EndWaits();
         return queue;
     }
@@ -34,7 +37,7 @@ internal sealed class LockQueues(EtcdConnection etcd, IOptions<ClusterOptions> c
     /// </summary>
     public void EndWaits()
     {
-        _stopping = true;
+        _stopping.Cancel();
         foreach (var queue in _open.Keys)
             queue.EndWaits();
     }

@@ -14,8 +14,8 @@ public sealed record LockRequest
     public required string RequestId { get; init; }
 
     /// <summary>
-    /// For how long it may wait in all, from now on. Zero: not at all. A wait that nobody asks for any more is removed after
-    /// a minute.
+    /// For how long it may wait in all, from now on. Zero: not at all. A wait that nobody asks for any more is removed about
+    /// a minute after its first call has ended, where somebody asks for the lock; if its silo died in that call, with its session.
     /// </summary>
     [Id(2)]
     public TimeSpan MaxWait { get; init; }

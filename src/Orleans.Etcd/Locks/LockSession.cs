@@ -126,9 +126,9 @@ internal sealed partial class LockSession : IAsyncDisposable
             _wanted.Clear();
         }
 
-        var told = Array.ConvertAll(held, static handle => handle.Lose());
-        if (held.Length > 0)
-            Log.Lost(_logger, Id, held.Length, reason);
+        Task[] told = [.. held.Select(static handle => handle.Lose()).OfType<Task>()];
+        if (told.Length > 0)
+            Log.Lost(_logger, Id, told.Length, reason);
         _ = Detached.Run(() => CloseAsync(told));
     }
 
@@ -193,10 +193,8 @@ internal sealed partial class LockSession : IAsyncDisposable
                 _wanted.Remove(handle.Entry);
         }
 
-        if (handle is null)
-            return;
-        _ = handle.Lose();
-        Log.OneLost(_logger, handle.Name, token, reason);
+        if (handle?.Lose() is not null)
+            Log.OneLost(_logger, handle.Name, token, reason);
     }
 
     private async Task RemoveAsync(Func<Task> remove)

@@ -9,6 +9,8 @@ namespace Orleans.Etcd;
 [Reentrant, StatelessWorker]
 internal sealed class LockSessionGrain(IServiceProvider services) : Grain, ILockSessionGrain
 {
+    // As for waits in queues: once the silo stops, a call that waits keeps others waiting behind it.
+    private readonly CancellationToken _stopping = services.GetService<LockQueues>()?.Stopping ?? CancellationToken.None;
     private readonly SessionStore _store = services.GetService<SessionStore>() ?? throw new InvalidOperationException("This silo does not broker locks: call AddEtcdLocks() on every silo.");
 
     public async Task<LockSessionGrant> Open(TimeSpan ttl, string? owner)
@@ -43,7 +45,8 @@ internal sealed class LockSessionGrain(IServiceProvider services) : Grain, ILock
     {
         var view = _store.View(session);
         await using var _ = view.ConfigureAwait(true);
-        using var limit = new CancellationTokenSource(LockQueue.CallLimit);
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(_stopping);
+        limit.CancelAfter(LockQueue.CallLimit);
         try
         {
             return await _store.WatchAsync(view, session, known, limit.Token).ConfigureAwait(true);

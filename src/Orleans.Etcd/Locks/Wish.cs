@@ -63,6 +63,6 @@ internal sealed class Wish(LockContext context, long started, TimeSpan? wait)
     }
 
     /// <summary>Whether trying again can help: etcd, the silo or the way to it was not there.</summary>
-    private static bool Passes(Exception exception) =>
+    public static bool Passes(Exception exception) =>
         exception is EtcdException { IsTransient: true } or EtcdException { OutcomeUnknown: true } or OrleansException or TimeoutException;
 }

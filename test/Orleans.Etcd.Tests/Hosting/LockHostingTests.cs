@@ -37,8 +37,8 @@ public sealed class LockHostingTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
     [Fact]
     public async Task ClusterId_ThatIsTheNameOfALockRoom_IsRefused()
     {
-        using var silo = Hosts.Silo(builder => builder.UseEtcdClustering("http://127.0.0.1:1").AddEtcdLocks().Configure<ClusterOptions>(options => options.ClusterId = "locks"));
-        Assert.Contains("ClusterId is 'locks'", (await Assert.ThrowsAsync<OrleansConfigurationException>(() => silo.StartAsync())).Message);
+        using var silo = Hosts.Silo(builder => builder.UseEtcdClustering("http://127.0.0.1:1").Configure<ClusterOptions>(options => options.ClusterId = "locks"));
+        Assert.Contains("clusterId is 'locks'", (await Assert.ThrowsAsync<OrleansConfigurationException>(() => silo.StartAsync())).Message);
     }
 
     [Fact]

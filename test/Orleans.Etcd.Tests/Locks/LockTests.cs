@@ -288,6 +288,7 @@ public sealed class LockTests(LockCluster cluster) : IClassFixture<LockCluster>
         meters.SetMeasurementEventCallback<double>((instrument, value, _, _) => numbers.AddOrUpdate(instrument.Name, 1, (_, count) => count + 1));
         meters.Start();
 
+        using var caller = new Activity("caller").Start();
         var held = await _locks.GetLock(name).AcquireAsync();
         await _locks.GetLock(name).TryAcquireAsync();
         var lost = _locks.GetSemaphore(name, 1);
@@ -295,6 +296,8 @@ public sealed class LockTests(LockCluster cluster) : IClassFixture<LockCluster>
         await lost.ForceReleaseAsync(taken.FencingToken);
         await Eventually.IsTrueAsync(() => taken.LostToken.IsCancellationRequested, "it is lost");
         await held.DisposeAsync();
+        // What ends in between leaves the caller's own span as the current one, and is a child of it.
+        Assert.Same(caller, Activity.Current);
 
         // Other tests use locks too, at the same time: what is counted is at least this.
         Assert.True(numbers["orleans.etcd.lock.acquire.duration"] >= 3);
@@ -302,6 +305,7 @@ public sealed class LockTests(LockCluster cluster) : IClassFixture<LockCluster>
         Assert.Contains("orleans.etcd.lock.held", numbers.Keys);
         Assert.Contains("orleans.etcd.lock.waiting", numbers.Keys);
         var own = spans.Where(span => name.Equals(span.GetTagItem("orleans.etcd.lock.name"))).ToArray();
+        Assert.All(own, span => Assert.Equal(caller.SpanId, span.ParentSpanId));
         Assert.Equal(3, own.Count(span => span.OperationName == "lock acquire"));
         Assert.Equal(2, own.Count(span => span.OperationName == "lock held"));
         Assert.Contains(own, span => span.OperationName == "lock acquire" && "not_free".Equals(span.GetTagItem("orleans.etcd.lock.outcome")));
