@@ -31,7 +31,12 @@ internal sealed class Report(TextWriter output)
     public void RatioGoal(string goal, Figure figure, double limit) =>
         Goal(goal, figure.RatioMedian <= limit, $"{Number(figure.RatioMedian)} ({Number(figure.RatioMin)}-{Number(figure.RatioMax)}), at most {Number(limit)}");
 
-    private void Goal(string goal, bool met, string found) => _goals.Add((goal, met, found));
+    /// <summary>That the median ratio of a figure is at least this.</summary>
+    public void AtLeastGoal(string goal, Figure figure, double limit) =>
+        Goal(goal, figure.RatioMedian >= limit, $"{Number(figure.RatioMedian)} ({Number(figure.RatioMin)}-{Number(figure.RatioMax)}), at least {Number(limit)}");
+
+    /// <summary>That something measured, which depends on the machine, is as it should be.</summary>
+    public void Goal(string goal, bool met, string found) => _goals.Add((goal, met, found));
 
     public void Print()
     {

@@ -25,6 +25,10 @@ internal sealed class BareEtcd : IDisposable
 
     public KV.KVClient KV => _client.GetConnection().KVClient;
 
+    public Lease.LeaseClient Leases => _client.GetConnection().LeaseClient;
+
+    public Watch.WatchClient Watches => _client.GetConnection().WatchClient;
+
     /// <summary>How many requests of each gRPC method the server has taken so far.</summary>
     public async Task<Dictionary<string, double>> CountRequestsAsync(CancellationToken cancellationToken)
     {

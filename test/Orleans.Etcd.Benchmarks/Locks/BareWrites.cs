@@ -1,0 +1,67 @@
+using Etcdserverpb;
+using Google.Protobuf;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>No locks, but what they cost etcd: keys on a lease that come and go, as single writes, or in the transactions of ours.</summary>
+internal sealed class BareWrites(BareEtcd bare)
+{
+    private const int TtlSeconds = 3600;
+
+    // As long as what our locks write there.
+    private static readonly ByteString Value = ByteString.CopyFrom(new byte[100]);
+
+    private long _requests;
+
+    public LockPeer PutAndDelete => new("bare put + delete", async () =>
+    {
+        var lease = await GrantAsync();
+        return async name =>
+        {
+            var key = await PutAsync(name, lease);
+            return new Release(async () => await bare.KV.DeleteRangeAsync(new DeleteRangeRequest { Key = key }));
+        };
+    });
+
+    public LockPeer Put => new("bare puts", async () =>
+    {
+        var lease = await GrantAsync();
+        return async name =>
+        {
+            await PutAsync(name, lease);
+            return new Release(static () => Task.CompletedTask);
+        };
+    });
+
+    public LockPeer Transactions => new("bare, our transactions", async () =>
+    {
+        var lease = await GrantAsync();
+        return async name =>
+        {
+            var request = new LockRequest { Session = lease, RequestId = EtcdKeys.LeaseId(Interlocked.Increment(ref _requests)) };
+            var claim = new LockLayout("bare", "locks", LockKind.Mutex, name).Claim(request);
+            var entered = await bare.KV.TxnAsync(new TxnRequest
+            {
+                Compare = { Txn.CreateRevisionIs(claim.Key, 0) },
+                Success = { Txn.Put(claim.Key, Value, lease), Txn.Get(claim.Ahead.First(limit: 1)) },
+                Failure = { Txn.Get(claim.Key), Txn.Get(claim.Ahead.First(limit: 1)) },
+            });
+            var removal = new TxnRequest { Compare = { Txn.CreateRevisionIs(claim.Key, entered.Header.Revision) }, Success = { Txn.Delete(claim.Key) } };
+            return new Release(async () => await bare.KV.TxnAsync(removal));
+        };
+    });
+
+    private async Task<long> GrantAsync() => (await bare.Leases.LeaseGrantAsync(new LeaseGrantRequest { TTL = TtlSeconds })).ID;
+
+    private async Task<ByteString> PutAsync(string name, long lease)
+    {
+        var key = ByteString.CopyFromUtf8($"bare/{name}");
+        await bare.KV.PutAsync(new PutRequest { Key = key, Value = Value, Lease = lease });
+        return key;
+    }
+
+    private sealed class Release(Func<Task> write) : IAsyncDisposable
+    {
+        public async ValueTask DisposeAsync() => await write();
+    }
+}

@@ -1,0 +1,79 @@
+using System.Net;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Orleans.Configuration;
+using Orleans.Etcd.Testing;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>A silo and a client of it, with our locks and default options, both in this process and each with its own connections.</summary>
+internal sealed class LockHost : IAsyncDisposable
+{
+    private readonly IHost _silo;
+    private readonly IHost _client;
+
+    private LockHost(Uri etcd)
+    {
+        var id = $"locks-{Guid.NewGuid():N}";
+        // The defaults of a host watch all files under the working directory, of which etcd writes many.
+        _silo = new HostBuilder()
+            .ConfigureLogging(logging => logging.ClearProviders())
+            .UseOrleans(silo => silo
+                .UseEtcdClustering(etcd.ToString())
+                .AddEtcdLocks()
+                .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = id)
+                .ConfigureEndpoints(IPAddress.Loopback, LoopbackPort.Take(), LoopbackPort.Take()))
+            .Build();
+        _client = new HostBuilder()
+            .ConfigureLogging(logging => logging.ClearProviders())
+            .UseOrleansClient(client => client
+                .UseEtcdClustering(etcd.ToString())
+                .AddEtcdLocks()
+                .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = id))
+            .Build();
+        Silo = Peer("silo", _silo);
+        Client = Peer("client", _client);
+    }
+
+    /// <summary>The locks as the silo's own code has them.</summary>
+    public LockPeer Silo { get; }
+
+    /// <summary>The locks of a client, which asks the silo over a socket.</summary>
+    public LockPeer Client { get; }
+
+    public static async Task<LockHost> StartAsync(Uri etcd, CancellationToken cancellationToken)
+    {
+        var host = new LockHost(etcd);
+        try
+        {
+            await host._silo.StartAsync(cancellationToken);
+            await host._client.StartAsync(cancellationToken);
+            return host;
+        }
+        catch
+        {
+            await host.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>A grain on the silo that acquires and releases a lock each time that it is called, which itself takes some 2 µs.</summary>
+    public Contender Grain(Func<string> name)
+    {
+        var grain = _silo.Services.GetRequiredService<IGrainFactory>().GetGrain<ILockCycleGrain>(0);
+        return new Contender("grain", () => grain.Cycle(name()));
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await ((IAsyncDisposable)_client).DisposeAsync();
+        await ((IAsyncDisposable)_silo).DisposeAsync();
+    }
+
+    private static LockPeer Peer(string name, IHost host) => new(name, () =>
+    {
+        var locks = host.Services.GetRequiredService<ILocks>();
+        return Task.FromResult<Acquire>(async key => await locks.GetLock(key).AcquireAsync());
+    });
+}

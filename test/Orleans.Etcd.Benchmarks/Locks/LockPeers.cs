@@ -1,0 +1,82 @@
+using Medallion.Threading.Postgres;
+using Medallion.Threading.Redis;
+using Orleans.Etcd.Testing;
+using StackExchange.Redis;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>What others have for locks, on servers of our own: those of them that the machine has.</summary>
+internal sealed class LockPeers : IAsyncDisposable
+{
+    // PostgreSQL has a process for each connection, and a wait takes a connection.
+    private const int MostConnections = 100;
+
+    private readonly List<IAsyncDisposable> _servers = [];
+    private readonly List<LockPeer> _all = [];
+
+    public IReadOnlyList<LockPeer> All => _all;
+
+    /// <summary>That of Go's etcd client, which is always there.</summary>
+    public LockPeer Go => _all[0];
+
+    public static async Task<LockPeers> StartAsync(BareEtcd bare, string data, Report report, CancellationToken cancellationToken)
+    {
+        var peers = new LockPeers();
+        try
+        {
+            var watches = peers.Keep(new GoWatches(bare));
+            peers._all.Add(GoSession.Peer(bare, watches));
+            if (RedisTable.Binary is { } redis)
+            {
+                await peers.AddRedisAsync("DistributedLock.Redis, no fsync", redis, data, appendOnly: false, cancellationToken);
+                await peers.AddRedisAsync("DistributedLock.Redis, AOF", redis, data, appendOnly: true, cancellationToken);
+            }
+
+            if (PostgresServer.Binaries is { } postgres)
+                await peers.AddPostgresAsync(postgres, data, report, cancellationToken);
+            return peers;
+        }
+        catch
+        {
+            await peers.DisposeAsync();
+            throw;
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (var server in Enumerable.Reverse(_servers))
+            await server.DisposeAsync();
+    }
+
+    private async Task AddRedisAsync(string name, string binary, string data, bool appendOnly, CancellationToken cancellationToken)
+    {
+        var server = Keep(await RedisServer.StartAsync(binary, data, appendOnly, cancellationToken));
+        var database = Keep(await ConnectionMultiplexer.ConnectAsync($"127.0.0.1:{server.Port}")).GetDatabase();
+        _all.Add(new LockPeer(name, () => Task.FromResult<Acquire>(async key => await new RedisDistributedLock(key, database).AcquireAsync())));
+    }
+
+    private async Task AddPostgresAsync(string binaries, string data, Report report, CancellationToken cancellationToken)
+    {
+        try
+        {
+            var server = Keep(await PostgresServer.StartAsync(binaries, data, cancellationToken));
+            _all.Add(new LockPeer("DistributedLock.Postgres", () => Task.FromResult<Acquire>(async key =>
+                await new PostgresDistributedLock(new PostgresAdvisoryLockKey(key, allowHashing: true), server.ConnectionString).AcquireAsync()))
+            {
+                MostAtOnce = MostConnections,
+            });
+        }
+        catch (Exception exception) when (exception is PostgresServerException or EtcdServerException)
+        {
+            report.Note($"PostgreSQL is left out: {exception.Message}");
+        }
+    }
+
+    private T Keep<T>(T server)
+        where T : IAsyncDisposable
+    {
+        _servers.Add(server);
+        return server;
+    }
+}

@@ -1,0 +1,28 @@
+using Orleans.Etcd.Testing;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>Locks of a silo and of a client, against Go's mutex on the same etcd and against DistributedLock's.</summary>
+internal sealed class LocksBenchmark : IBenchmark
+{
+    public string Name => "locks";
+
+    public string Summary => "mutexes free, contended and by the thousand: against Go's on etcd, and DistributedLock's on Redis and PostgreSQL";
+
+    public async Task RunAsync(Contest contest, CancellationToken cancellationToken)
+    {
+        var data = Repository.Data();
+        await using var server = await EtcdServer.StartAsync(new EtcdServerOptions { BinaryPath = Repository.Etcd(), DataDirectory = data }, cancellationToken);
+        contest.Report.Note($"etcd {server.Version}, one member, data on disk; .NET {Environment.Version}, {Environment.ProcessorCount} cores; rounds: {contest.Settings.Rounds}");
+        using var bare = new BareEtcd(server);
+        await using var peers = await LockPeers.StartAsync(bare, data, contest.Report, cancellationToken);
+        await using var host = await LockHost.StartAsync(server.Endpoint, cancellationToken);
+
+        var uncontended = new Uncontended(contest, host, peers);
+        await uncontended.RunAsync(cancellationToken);
+        await new LockRequests(contest, host).RunAsync();
+        await new Contended(contest, host, peers).RunAsync(cancellationToken);
+        await uncontended.RunAfterUseAsync(cancellationToken);
+        await new ManyLocks(contest, bare, host, peers).RunAsync(cancellationToken);
+    }
+}
