@@ -137,6 +137,7 @@ public abstract class TableModelTests(SharedEtcd etcd)
     }
 }
 
+[Trait("Category", "Long")]
 public sealed class TableModelOn34(SharedEtcd34 etcd) : TableModelTests(etcd), IClassFixture<SharedEtcd34>;
 
 public sealed class TableModelOn35(SharedEtcd35 etcd) : TableModelTests(etcd), IClassFixture<SharedEtcd35>;

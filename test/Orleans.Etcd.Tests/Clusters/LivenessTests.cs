@@ -121,6 +121,7 @@ public sealed class LivenessTests(SharedEtcd35 etcd, ITestOutputHelper output) :
     /// every second here; with the defaults, 30 s and 5 s, it took 92 to 135 s.
     /// </summary>
     [Fact]
+    [Trait("Category", "Long")]
     public async Task TwoOfThreeKilledAtOnce_AreLeftToOrleans_AndDeadInBoundedTime()
     {
         await using var cluster = new ClusterProcesses([etcd.Server.Endpoint]);

@@ -87,6 +87,7 @@ public abstract class LeaseFaultTests(string version)
     }
 }
 
+[Trait("Category", "Long")]
 public sealed class LeaseFaultTestsOn34() : LeaseFaultTests("3.4");
 
 public sealed class LeaseFaultTestsOn35() : LeaseFaultTests("3.5");

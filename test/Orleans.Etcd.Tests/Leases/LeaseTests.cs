@@ -257,6 +257,7 @@ public abstract class LeaseTests(SharedEtcd shared) : IAsyncLifetime
     }
 }
 
+[Trait("Category", "Long")]
 public sealed class LeaseTestsOn34(SharedEtcd34 shared) : LeaseTests(shared), IClassFixture<SharedEtcd34>;
 
 public sealed class LeaseTestsOn35(SharedEtcd35 shared) : LeaseTests(shared), IClassFixture<SharedEtcd35>;

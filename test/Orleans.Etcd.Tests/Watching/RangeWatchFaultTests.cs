@@ -182,6 +182,7 @@ public abstract class RangeWatchFaultTests(string version)
     }
 }
 
+[Trait("Category", "Long")]
 public sealed class RangeWatchFaultTestsOn34() : RangeWatchFaultTests("3.4");
 
 public sealed class RangeWatchFaultTestsOn35() : RangeWatchFaultTests("3.5");
