@@ -61,8 +61,6 @@ internal static class Txn
 
     public static RequestOp Get(RangeRequest range) => new() { RequestRange = range };
 
-    public static RequestOp Nested(TxnRequest request) => new() { RequestTxn = request };
-
     public static RangeRequest Range(string prefix) => new() { Key = ByteString.CopyFromUtf8(prefix), RangeEnd = EtcdKeys.RangeEnd(prefix) };
 
     /// <summary>The keys of a range that were created last before a revision.</summary>

@@ -1,4 +1,3 @@
-using Microsoft.Extensions.DependencyInjection;
 using Orleans.Concurrency;
 using Orleans.Placement;
 
@@ -16,7 +15,7 @@ internal abstract class LockQueueGrain : Grain, ILockQueueGrain
 
     protected LockQueueGrain(IServiceProvider services, LockKind kind)
     {
-        _queues = services.GetService<LockQueues>() ?? throw new InvalidOperationException("This silo does not broker locks: call AddEtcdLocks() on every silo.");
+        _queues = LockQueues.Required<LockQueues>(services);
         _kind = kind;
     }
 

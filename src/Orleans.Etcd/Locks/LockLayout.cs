@@ -28,7 +28,6 @@ internal sealed class LockLayout
     private const int MaxRequestId = 64;
     private const int MaxOwner = 256;
 
-    private readonly string _prefix;
     private readonly LockKind _kind;
     private readonly string _writers;
     private readonly byte[] _readersUtf8;
@@ -38,17 +37,17 @@ internal sealed class LockLayout
     {
         _kind = kind;
         Name = name;
-        _prefix = EtcdKeys.Lock(keyPrefix, serviceId, Room(kind), name);
-        _writers = _prefix + "write/";
-        _readersUtf8 = Encoding.UTF8.GetBytes(_prefix + "read/");
+        Prefix = EtcdKeys.Lock(keyPrefix, serviceId, Room(kind), name);
+        _writers = Prefix + "write/";
+        _readersUtf8 = Encoding.UTF8.GetBytes(Prefix + "read/");
         _writersUtf8 = Encoding.UTF8.GetBytes(_writers);
     }
 
     public string Name { get; }
 
-    public string Prefix => _prefix;
+    public string Prefix { get; }
 
-    public RangeRequest All => Txn.Range(_prefix);
+    public RangeRequest All => Txn.Range(Prefix);
 
     /// <summary>What a request stands for in keys.</summary>
     /// <exception cref="ArgumentException">It is not usable for this kind of lock.</exception>
@@ -70,8 +69,8 @@ internal sealed class LockLayout
             throw new ArgumentException($"Owner must be valid Unicode of at most {MaxOwner} characters.", nameof(request));
 
         var mode = _kind != LockKind.ReadWrite ? "" : request.IsRead ? "read/" : "write/";
-        var key = $"{_prefix}{mode}{Entry(request)}";
-        return new LockClaim(ByteString.CopyFromUtf8(key), request.Session, Txn.Range(request.IsRead ? _writers : _prefix), request.Permits, request.IsRead);
+        var key = $"{Prefix}{mode}{Entry(request)}";
+        return new LockClaim(ByteString.CopyFromUtf8(key), request.Session, Txn.Range(request.IsRead ? _writers : Prefix), request.Permits, request.IsRead);
     }
 
     /// <summary>The last segment of a request's key, which names it within its session.</summary>

@@ -21,7 +21,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
     public static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(10);
 
     // Longer than a caller goes without an answer from a silo that died, and asks again.
-    internal static readonly TimeSpan Unasked = TimeSpan.FromSeconds(60);
+    private static readonly TimeSpan Unasked = TimeSpan.FromSeconds(60);
 
     // Longer than a message of Orleans' can be under way (30 s by default).
     private static readonly TimeSpan EndedFor = TimeSpan.FromMinutes(1);

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Configuration;
@@ -14,6 +15,12 @@ internal sealed class LockQueues(EtcdConnection etcd, IOptions<ClusterOptions> c
 
     /// <summary>Cancelled when no call is to wait for anything any more.</summary>
     public CancellationToken Stopping => _stopping.Token;
+
+    /// <summary>What <c>AddEtcdLocks()</c> has registered for a silo's grains, which are there without it too.</summary>
+    /// <exception cref="InvalidOperationException">It was not called.</exception>
+    public static T Required<T>(IServiceProvider services)
+        where T : class =>
+        services.GetService<T>() ?? throw new InvalidOperationException("This silo does not broker locks: call AddEtcdLocks() on every silo.");
 
     public LockQueue Open(LockKind kind, string name)
     {

@@ -1,6 +1,5 @@
 using System.Collections.Immutable;
 using Etcdserverpb;
-using Microsoft.Extensions.DependencyInjection;
 using Orleans.Concurrency;
 
 namespace Orleans.Etcd;
@@ -10,8 +9,8 @@ namespace Orleans.Etcd;
 internal sealed class LockSessionGrain(IServiceProvider services) : Grain, ILockSessionGrain
 {
     // As for waits in queues: once the silo stops, a call that waits keeps others waiting behind it.
-    private readonly CancellationToken _stopping = services.GetService<LockQueues>()?.Stopping ?? CancellationToken.None;
-    private readonly SessionStore _store = services.GetService<SessionStore>() ?? throw new InvalidOperationException("This silo does not broker locks: call AddEtcdLocks() on every silo.");
+    private readonly CancellationToken _stopping = LockQueues.Required<LockQueues>(services).Stopping;
+    private readonly SessionStore _store = LockQueues.Required<SessionStore>(services);
 
     public async Task<LockSessionGrant> Open(TimeSpan ttl, string? owner)
     {
