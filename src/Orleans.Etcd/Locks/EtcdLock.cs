@@ -15,6 +15,7 @@ internal sealed class EtcdLock : ILock
     private readonly LockRequest _template;
     private readonly ILockQueueGrain _grain;
     private readonly KeyValuePair<string, object?> _tag;
+    private readonly string _idsFor;
 
     public EtcdLock(LockContext context, LockKind kind, string name, int permits = 1, bool isRead = false)
     {
@@ -24,6 +25,8 @@ internal sealed class EtcdLock : ILock
         _ = new LockLayout("-", "-", kind, name).Claim(_template);
         _grain = context.Grain(kind, name);
         _tag = new("kind", kind switch { LockKind.Semaphore => "semaphore", LockKind.ReadWrite => isRead ? "read" : "write", _ => "mutex" });
+        // Readers' and writers' keys are not the same.
+        _idsFor = $"{_tag.Value} {name}";
         Name = name;
     }
 
@@ -84,45 +87,47 @@ internal sealed class EtcdLock : ILock
         while (true)
         {
             var session = await wish.RepeatAsync(_context.Sessions.GetAsync, cancellationToken).ConfigureAwait(false);
-            var request = _template with { Session = session.Id, RequestId = _context.NextRequestId() };
-            var entry = LockLayout.Entry(request);
-            session.Want(entry);
+            var request = session.Want(_idsFor, _template);
             LockAnswer answer;
+            bool isClean;
             try
             {
-                answer = await AskAsync(wish, session, request, cancellationToken).ConfigureAwait(false);
+                (answer, isClean) = await AskAsync(wish, session, request, cancellationToken).ConfigureAwait(false);
             }
             catch
             {
-                session.Abandon(entry, () => _grain.Cancel(request));
+                session.Abandon(request, () => _grain.Cancel(request));
                 throw;
             }
 
             if (answer.Outcome == LockOutcome.Granted)
             {
-                var handle = new LockHandle(Name, entry, answer.Token, session, held => ReleaseAsync(held, session, request), _tag, EtcdActivity.StartDetached("lock held", _tag, Name, parent));
-                if (session.Hold(entry, handle))
+                var handle = new LockHandle(Name, LockLayout.Entry(request), answer.Token, session, held => ReleaseAsync(held, session, request, isClean), _tag, EtcdActivity.StartDetached("lock held", _tag, Name, parent));
+                if (session.Hold(handle))
                     return handle;
                 _ = handle.Lose();
             }
 
             if (answer.Outcome == LockOutcome.NotFree)
             {
-                session.Forget(entry);
+                session.Forget(_idsFor, request, isClean);
                 return null;
             }
 
             // Whether anything of it is there or not.
-            session.Abandon(entry, () => _grain.Cancel(request));
+            session.Abandon(request, () => _grain.Cancel(request));
             await Task.Delay(HastyAnswer, _context.Time, cancellationToken).ConfigureAwait(false);
             if (answer.Outcome == LockOutcome.SessionLost)
                 await wish.NoteSessionLostAsync(session, cancellationToken).ConfigureAwait(false);
         }
     }
 
-    /// <summary>Asks until there is a last word about this request, or its session has ended.</summary>
-    private async Task<LockAnswer> AskAsync(Wish wish, LockSession session, LockRequest request, CancellationToken cancellationToken)
+    /// <summary>
+    /// Asks until there is a last word about this request, or its session has ended; and says whether each call was answered.
+    /// </summary>
+    private async Task<(LockAnswer Answer, bool IsClean)> AskAsync(Wish wish, LockSession session, LockRequest request, CancellationToken cancellationToken)
     {
+        var unanswered = 0;
         using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, session.Ended);
         try
         {
@@ -131,7 +136,7 @@ internal sealed class EtcdLock : ILock
                 var asked = _context.Time.GetTimestamp();
                 var answer = await wish.RepeatAsync(AskOnceAsync, either.Token).ConfigureAwait(false);
                 if (answer.Outcome != LockOutcome.Queued)
-                    return answer;
+                    return (answer, unanswered == 0);
                 // A silo that is about to stop lets nobody wait.
                 if (_context.Time.GetElapsedTime(asked) < HastyAnswer)
                     await Task.Delay(HastyAnswer, _context.Time, either.Token).ConfigureAwait(false);
@@ -139,30 +144,32 @@ internal sealed class EtcdLock : ILock
         }
         catch (Exception exception) when (session.Ended.IsCancellationRequested && !cancellationToken.IsCancellationRequested && (exception is OperationCanceledException || Wish.Passes(exception)))
         {
-            return new LockAnswer(LockOutcome.SessionLost, 0);
+            return (new LockAnswer(LockOutcome.SessionLost, 0), false);
         }
 
-        Task<LockAnswer> AskOnceAsync(CancellationToken token)
+        async Task<LockAnswer> AskOnceAsync(CancellationToken token)
         {
             var left = wish.Left;
             var call = left < _context.MaxCall ? left : _context.MaxCall;
-            return Detached.Observed(_grain.Acquire(request with { MaxWait = left, MaxCall = _context.MaxCall })).WaitAsync(call + AnswerDelay, _context.Time, token);
+            unanswered++;
+            var answer = await Detached.Observed(_grain.Acquire(request with { MaxWait = left, MaxCall = _context.MaxCall })).WaitAsync(call + AnswerDelay, _context.Time, token).ConfigureAwait(false);
+            unanswered--;
+            return answer;
         }
     }
 
-    private async Task ReleaseAsync(LockHandle handle, LockSession session, LockRequest request)
+    private async Task ReleaseAsync(LockHandle handle, LockSession session, LockRequest request, bool isClean)
     {
         await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
         try
         {
-            if (!session.HasEnded)
-                await Detached.Observed(_grain.Release(request, handle.FencingToken)).WaitAsync(_context.ReleaseTimeout, _context.Time).ConfigureAwait(false);
-            session.Forget(handle.Entry);
+            var isReleased = !session.HasEnded && await Detached.Observed(_grain.Release(request, handle.FencingToken)).WaitAsync(_context.ReleaseTimeout, _context.Time).ConfigureAwait(false);
+            session.Forget(_idsFor, request, isClean && isReleased);
         }
         catch (Exception)
         {
             // Whatever it is: it is tried until it has succeeded, and the lease ends with this process at the latest.
-            session.Abandon(handle.Entry, () => _grain.Release(request, handle.FencingToken));
+            session.Abandon(request, () => _grain.Release(request, handle.FencingToken));
         }
     }
 }

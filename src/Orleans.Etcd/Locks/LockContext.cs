@@ -3,8 +3,6 @@ namespace Orleans.Etcd;
 /// <summary>What all locks of a process share.</summary>
 internal sealed class LockContext(Func<LockKind, string, ILockQueueGrain> grain, LockSessions sessions, TimeProvider time)
 {
-    private long _requests;
-
     public LockSessions Sessions => sessions;
 
     public TimeProvider Time => time;
@@ -20,9 +18,6 @@ internal sealed class LockContext(Func<LockKind, string, ILockQueueGrain> grain,
 
     /// <inheritdoc cref="LockRequest.MaxCall" />
     public required TimeSpan MaxCall { get; init; }
-
-    /// <summary>An id that was never used in a session of this process.</summary>
-    public string NextRequestId() => EtcdKeys.LeaseId(Interlocked.Increment(ref _requests));
 
     public ILockQueueGrain Grain(LockKind kind, string name) => grain(kind, name);
 

@@ -35,7 +35,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
     private readonly object _lock = new();
     private readonly Dictionary<ByteString, LockWaiter> _waiters = [];
     private readonly Dictionary<ByteString, long> _deleted = [];
-    private readonly Dictionary<ByteString, long> _ended = [];
+    private readonly Dictionary<ByteString, (long At, long Attempt)> _ended = [];
     private readonly Queue<(ByteString Key, long At)> _endedInOrder = new();
     private readonly CancellationTokenSource _stop = new();
     private readonly CancellationTokenSource _waitless = new();
@@ -56,20 +56,20 @@ internal sealed partial class LockQueue : IAsyncDisposable
     {
         var claim = _layout.Claim(request);
         var started = _etcd.Time.GetTimestamp();
-        if (HasEnded(claim.Key))
+        if (HasEnded(claim.Key, request.Attempt))
             return Ended;
         var entry = request.MaxWait == TimeSpan.Zero ? await TryEnterAsync(claim, request).ConfigureAwait(false) : await EnterAsync(claim, request).ConfigureAwait(false);
-        if (HasEnded(claim.Key))
+        if (HasEnded(claim.Key, request.Attempt))
         {
             // Released or cancelled meanwhile, perhaps before it was there to be deleted.
-            await DeleteAsync(claim.Key).ConfigureAwait(false);
+            await DeleteAsync(claim.Key, entry.CreateRevision).ConfigureAwait(false);
             return Ended;
         }
 
         var answer = entry.Answer ?? await WaitAsync(claim, entry.CreateRevision, request, started).ConfigureAwait(false);
         // A copy of it that comes late, or a first attempt to enter it, is not to be granted to nobody.
         if (answer.Outcome == LockOutcome.NotFree)
-            NoteEnded(claim.Key);
+            NoteEnded(claim.Key, request.Attempt);
         return answer;
     }
 
@@ -77,7 +77,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
     {
         var claim = _layout.Claim(request);
         // First, so that a copy of the request that is on its way finds it.
-        NoteEnded(claim.Key);
+        NoteEnded(claim.Key, request.Attempt);
         LockWaiter[] next;
         lock (_lock)
             next = NextAfter(claim.Key);
@@ -88,7 +88,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
         {
             // By a token that is not its own, it is still wanted.
             if (response.Responses[0].ResponseRange.Kvs.Count > 0)
-                NoteWanted(claim.Key);
+                NoteWanted(claim.Key, request.Attempt);
             return false;
         }
 
@@ -111,8 +111,8 @@ internal sealed partial class LockQueue : IAsyncDisposable
     public async Task CancelAsync(LockRequest request)
     {
         var claim = _layout.Claim(request);
-        NoteEnded(claim.Key);
-        await DeleteAsync(claim.Key).ConfigureAwait(false);
+        NoteEnded(claim.Key, request.Attempt);
+        await _etcd.DeleteRepeatablyAsync(claim.Key, CancellationToken.None).ConfigureAwait(false);
         lock (_lock)
             _waiters.GetValueOrDefault(claim.Key)?.End();
     }
@@ -127,22 +127,26 @@ internal sealed partial class LockQueue : IAsyncDisposable
         await StopFollowingAsync().ConfigureAwait(false);
     }
 
-    private async Task DeleteAsync(ByteString key) => await _etcd.DeleteRepeatablyAsync(key, CancellationToken.None).ConfigureAwait(false);
+    private Task DeleteAsync(ByteString key, long createRevision) => _etcd.TxnRepeatablyAsync(
+        new TxnRequest { Compare = { Txn.CreateRevisionIs(key, createRevision) }, Success = { Txn.Delete(key) } }, CancellationToken.None);
 
-    private bool HasEnded(ByteString key)
+    private bool HasEnded(ByteString key, long attempt)
     {
         lock (_lock)
-            return _ended.ContainsKey(key);
+            return _ended.TryGetValue(key, out var ended) && attempt <= ended.Attempt;
     }
 
-    private void NoteWanted(ByteString key)
+    private void NoteWanted(ByteString key, long attempt)
     {
         lock (_lock)
-            _ended.Remove(key);
+        {
+            if (_ended.TryGetValue(key, out var ended) && ended.Attempt == attempt)
+                _ended.Remove(key);
+        }
     }
 
     /// <summary>Remembers that nobody wants it any more, for as long as a copy of the wish may still arrive.</summary>
-    private void NoteEnded(ByteString key)
+    private void NoteEnded(ByteString key, long attempt)
     {
         lock (_lock)
         {
@@ -151,11 +155,11 @@ internal sealed partial class LockQueue : IAsyncDisposable
             {
                 _endedInOrder.Dequeue();
                 // Unless it was noted again since.
-                if (_ended.GetValueOrDefault(oldest.Key) == oldest.At)
+                if (_ended.TryGetValue(oldest.Key, out var noted) && noted.At == oldest.At)
                     _ended.Remove(oldest.Key);
             }
 
-            _ended[key] = now;
+            _ended[key] = (now, _ended.TryGetValue(key, out var before) && before.Attempt > attempt ? before.Attempt : attempt);
             _endedInOrder.Enqueue((key, now));
         }
     }

@@ -9,7 +9,10 @@ public sealed record LockRequest
     [Id(0)]
     public required long Session { get; init; }
 
-    /// <summary>Names the wish within its session: 1 to 64 characters. Never used again after its release or cancellation.</summary>
+    /// <summary>
+    /// Names the wish within its session: 1 to 64 characters. Used again only for the same lock, with a higher <see cref="Attempt"/>,
+    /// after its release was confirmed, and where each of its calls was answered and none was a cancellation.
+    /// </summary>
     [Id(1)]
     public required string RequestId { get; init; }
 
@@ -41,6 +44,13 @@ public sealed record LockRequest
     /// <summary>Whether other readers may hold it at the same time; reader-writer locks only.</summary>
     [Id(5)]
     public bool IsRead { get; init; }
+
+    /// <summary>
+    /// Tells wishes under one <see cref="RequestId"/> apart: higher for each. What is said of one also goes for all before it.
+    /// Default 0.
+    /// </summary>
+    [Id(7)]
+    public long Attempt { get; init; }
 }
 
 /// <summary>What became of a <see cref="LockRequest"/>.</summary>

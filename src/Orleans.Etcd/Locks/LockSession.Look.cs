@@ -37,10 +37,10 @@ internal sealed partial class LockSession
 
     private bool HasToLook()
     {
-        if (_strangers.Count > 0 || _missing.Count > 0 || _time.GetElapsedTime(_looked) > IdlePause)
+        if (_missing.Count > 0 || _time.GetElapsedTime(_looked) > IdlePause)
             return true;
         lock (_lock)
-            return _wanted.Count > 0 || _looksLeft > 0;
+            return _strangers.Count > 0 || _wanted.Count > 0 || _looksLeft > 0;
     }
 
     private async Task LookOnceAsync(CancellationToken cancellationToken)
@@ -51,33 +51,36 @@ internal sealed partial class LockSession
         var keys = await _link.KeysAsync(cancellationToken).ConfigureAwait(false);
         var there = keys.ToLookup(EntryOf, StringComparer.Ordinal);
         LoseMissing([.. before.Where(pair => pair.Value is not null && !there.Contains(pair.Key)).Select(pair => pair.Value!)]);
-        await RemoveStrangersAsync(keys.Where(key => IsOurs(EntryOf(key)) && !before.ContainsKey(EntryOf(key)) && !IsWanted(EntryOf(key))), cancellationToken).ConfigureAwait(false);
+        await RemoveStrangersAsync(keys.Where(key => IsOurs(EntryOf(key)) && !before.ContainsKey(EntryOf(key))), cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>What was missing at the last look too is lost: the member that lists the keys may be behind for a moment.</summary>
     private void LoseMissing(LockHandle[] missing)
     {
-        foreach (var handle in missing.Where(handle => _missing.Contains(handle.Entry)))
+        foreach (var handle in missing.Where(handle => _missing.Contains(handle.FencingToken)))
             Lose(handle.FencingToken, "its key was deleted");
-        _missing = [.. missing.Select(handle => handle.Entry)];
+        _missing = [.. missing.Select(handle => handle.FencingToken)];
     }
 
     /// <summary>Removes what was a stranger at the last look too: one seen once may be on its way out.</summary>
     private async Task RemoveStrangersAsync(IEnumerable<string> strangers, CancellationToken cancellationToken)
     {
-        var seen = _strangers;
-        _strangers = [.. strangers];
-        foreach (var key in _strangers.Where(seen.Contains).ToArray())
+        string[] again;
+        lock (_lock)
+        {
+            var seen = _strangers;
+            _strangers = strangers.Where(key => !_wanted.ContainsKey(EntryOf(key))).ToDictionary(EntryOf);
+            again = [.. _strangers.Where(pair => seen.ContainsKey(pair.Key)).Select(pair => pair.Value)];
+            // From here on nobody comes to want it.
+            foreach (var key in again)
+                _ids.Discard(EntryOf(key)[(EntryOf(key).IndexOf('-') + 1)..]);
+        }
+
+        foreach (var key in again)
         {
             await _link.RemoveAsync(key, cancellationToken).ConfigureAwait(false);
             Log.StrangerRemoved(_logger, Id, key);
         }
-    }
-
-    private bool IsWanted(string entry)
-    {
-        lock (_lock)
-            return _wanted.ContainsKey(entry);
     }
 
     private static string EntryOf(string key) => key[(key.LastIndexOf('/') + 1)..];

@@ -11,6 +11,8 @@ namespace Orleans.Etcd;
 /// the session's own keys say it, else when the lease has been looked at twice, every third of its TTL. (3) No key stays on the lease
 /// that nobody here wants: what a lost release, a late copy of a request or a write applied after its timeout has left is
 /// removed when it has been seen twice.</para>
+/// <para>What of a request id is still under way when it is used again can at most make the next request's key for it. Where
+/// more is possible, after a cancellation, a failed call or a removal, the id is not used again.</para>
 /// </remarks>
 internal sealed partial class LockSession : IAsyncDisposable
 {
@@ -32,8 +34,11 @@ internal sealed partial class LockSession : IAsyncDisposable
     private readonly ILogger _logger;
     private readonly Task _loops;
     private readonly long _made;
-    private HashSet<string> _strangers = [];
-    private HashSet<string> _missing = [];
+    private readonly RequestIds _ids = new();
+    private long _attempts;
+    // By the last segment again: keys that were seen and not wanted, nor since.
+    private Dictionary<string, string> _strangers = [];
+    private HashSet<long> _missing = [];
     private int _looksLeft;
     private bool _ended;
 
@@ -60,45 +65,51 @@ internal sealed partial class LockSession : IAsyncDisposable
     /// <summary>Cancelled when the session has ended.</summary>
     public CancellationToken Ended => _stop.Token;
 
-    /// <summary>Says that this entry is wanted from now on.</summary>
-    public void Want(string entry)
+    /// <summary>Names a request, which is wanted from now on.</summary>
+    public LockRequest Want(string lockName, LockRequest template)
     {
         lock (_lock)
         {
+            var request = template with { Session = Id, RequestId = _ids.Take(lockName), Attempt = ++_attempts };
+            var entry = LockLayout.Entry(request);
             _wanted[entry] = null;
+            _strangers.Remove(entry);
             _looksLeft = 2;
+            return request;
         }
     }
 
-    /// <summary>Says that the entry is held; false where it was taken away before.</summary>
-    public bool Hold(string entry, LockHandle handle)
+    /// <summary>Says that a request is held; false where it was taken away before.</summary>
+    public bool Hold(LockHandle handle)
     {
         lock (_lock)
         {
             if (HasEnded || _forced.Contains(handle.FencingToken))
                 return false;
-            _wanted[entry] = handle;
+            _wanted[handle.Entry] = handle;
             return true;
         }
     }
 
-    /// <summary>Says that the entry is not wanted any more, and is gone already.</summary>
-    public void Forget(string entry)
+    /// <summary>Says that the request is not wanted any more, and is gone already; and whether its id may be used again.</summary>
+    public void Forget(string lockName, LockRequest request, bool isClean)
     {
         lock (_lock)
         {
-            _wanted.Remove(entry);
+            // What was lost may be on its way to be removed.
+            if (_wanted.Remove(LockLayout.Entry(request)) && isClean)
+                _ids.GiveBack(lockName, request.RequestId);
             _looksLeft = 2;
         }
     }
 
     /// <summary>
-    /// Says that the entry is not wanted any more, and does what makes it go, again and again until that succeeds or the
+    /// Says that the request is not wanted any more, and does what makes it go, again and again until that succeeds or the
     /// session ends.
     /// </summary>
-    public void Abandon(string entry, Func<Task> remove)
+    public void Abandon(LockRequest request, Func<Task> remove)
     {
-        Forget(entry);
+        Forget("", request, isClean: false);
         if (!HasEnded)
             _ = Detached.Run(() => RemoveAsync(remove));
     }

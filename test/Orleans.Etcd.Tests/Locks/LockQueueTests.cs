@@ -95,6 +95,30 @@ public sealed class LockQueueTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd
     }
 
     [Fact]
+    public async Task LateCopyOfAnAttempt_LeavesTheNextOneUnderItsName()
+    {
+        var (one, two) = (_one.Queue(Name), _two.Queue(Name));
+        var first = (await NewRequestAsync()) with { Attempt = 1 };
+        var second = first with { Attempt = 2 };
+        var token = (await one.AcquireAsync(first)).Token;
+        Assert.True(await one.ReleaseAsync(first, token));
+        var answer = await one.AcquireAsync(second);
+        Assert.Equal(LockOutcome.Granted, answer.Outcome);
+        Assert.True(answer.Token > token);
+        // Where it was released it is known; elsewhere it finds what is there, and nobody hears of it.
+        Assert.Equal(LockOutcome.Ended, (await one.AcquireAsync(first)).Outcome);
+        Assert.Equal(answer, await two.AcquireAsync(first));
+        Assert.False(await one.ReleaseAsync(first, token));
+        Assert.False(await two.ReleaseAsync(first, token));
+        Assert.Equal(answer, await one.AcquireAsync(second));
+        Assert.Equal(answer, await two.AcquireAsync(second));
+        Assert.Equal(answer.Token, Assert.Single(await KeysAsync()).CreateRevision);
+        Assert.True(await two.ReleaseAsync(second, answer.Token));
+        Assert.False(await one.ReleaseAsync(second, answer.Token));
+        Assert.Equal(LockOutcome.Granted, (await one.AcquireAsync(first with { Attempt = 3 })).Outcome);
+    }
+
+    [Fact]
     public async Task Cancel_WhileItWaits_EndsTheWaitAndLeavesNoKey_OfWhicheverQueueItIsAsked()
     {
         await _one.Queue(Name).AcquireAsync(await NewRequestAsync());

@@ -1,3 +1,4 @@
+using System.Collections.Immutable;
 using System.Diagnostics;
 using Google.Protobuf;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -28,17 +29,15 @@ public sealed class LockSessionTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
     {
         var time = new FakeTimeProvider();
         await using var session = await OpenAsync(time);
-        var request = new LockRequest { Session = session.Id, RequestId = "1" };
-        var entry = LockLayout.Entry(request);
-        session.Want(entry);
+        var request = Want(session);
         var queue = _silo.Queue("lock");
         await queue.ReleaseAsync(request, (await queue.AcquireAsync(request)).Token);
-        session.Forget(entry);
+        session.Forget("lock", request, isClean: true);
         // All looks that it takes when something has just been released.
         for (var look = 0; look < 5; look++)
             await LookAsync(time);
         // As a member applies it that was frozen all the time.
-        var key = EtcdKeys.Lock("orleans", _service, "locks", "lock") + entry;
+        var key = Key(request);
         await _silo.Etcd.PutAsync(key, "{}", session.Id);
         await Eventually.IsTrueAsync(
             async () =>
@@ -48,19 +47,73 @@ public sealed class LockSessionTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
             },
             "it is removed");
         Assert.False(session.HasEnded);
+        Assert.NotEqual(request.RequestId, Want(session).RequestId);
+    }
+
+    [Fact]
+    public async Task StrangerThatIsWantedAgain_IsNoStranger()
+    {
+        var time = new FakeTimeProvider();
+        await using var session = await OpenAsync(time);
+        var request = Want(session);
+        session.Forget("lock", request, isClean: true);
+        await _silo.Etcd.PutAsync(Key(request), "{}", session.Id);
+        await LookAsync(time);
+        // It takes over what an attempt before it has left.
+        var again = Want(session);
+        Assert.Equal(request.RequestId, again.RequestId);
+        var answer = await _silo.Queue("lock").AcquireAsync(again);
+        Assert.Equal(LockOutcome.Granted, answer.Outcome);
+        for (var look = 0; look < 5; look++)
+            await LookAsync(time);
+        Assert.NotNull(await _silo.Etcd.GetAsync(Key(again)));
+    }
+
+    [Fact]
+    public async Task IdOfWhatWasLost_OrNotReleasedCleanly_IsNotUsedAgain()
+    {
+        await using var session = await OpenAsync();
+        var (unclean, lost) = (Want(session), Want(session));
+        session.Forget("lock", unclean, isClean: false);
+        var handle = Handle(session, LockLayout.Entry(lost), 7);
+        Assert.True(session.Hold(handle));
+        await _silo.Etcd.PutAsync(EtcdKeys.Session("orleans", _service, session.Id) + "forced/7", "", session.Id);
+        await Eventually.IsTrueAsync(() => handle.LostToken.IsCancellationRequested, "it is lost");
+        // Its release was under way and is confirmed now.
+        session.Forget("lock", lost, isClean: true);
+        LockRequest[] next = [Want(session), Want(session), Want(session)];
+        Assert.DoesNotContain(next, request => request.RequestId == unclean.RequestId || request.RequestId == lost.RequestId);
+    }
+
+    [Fact]
+    public async Task MissingKeysOfTwoHolds_UnderOneName_AreNotTakenForOne()
+    {
+        var time = new FakeTimeProvider();
+        var link = new BlindLink(await EtcdSessionLink.OpenAsync(new SessionStore(_silo.Etcd, _service), Ttl, "test", CancellationToken.None));
+        await using var session = new LockSession(link, time, NullLogger<LockSession>.Instance);
+        var first = Want(session);
+        Assert.True(session.Hold(Handle(session, LockLayout.Entry(first), 1)));
+        await LookAsync(time);
+        session.Forget("lock", first, isClean: true);
+        var second = Want(session);
+        Assert.Equal(first.RequestId, second.RequestId);
+        var handle = Handle(session, LockLayout.Entry(second), 2);
+        Assert.True(session.Hold(handle));
+        await LookAsync(time);
+        Assert.False(handle.LostToken.IsCancellationRequested, "it was missing once only");
+        await LookAsync(time);
+        await Eventually.IsTrueAsync(() => handle.LostToken.IsCancellationRequested, "what is missing twice is lost");
     }
 
     [Fact]
     public async Task ForcedRelease_OfWhatItsOwnerHasNotHeardOfYet_IsNotMissed()
     {
         await using var session = await OpenAsync();
-        var request = new LockRequest { Session = session.Id, RequestId = "1" };
-        var entry = LockLayout.Entry(request);
-        session.Want(entry);
+        var request = Want(session);
         var answer = await _silo.Queue("lock").AcquireAsync(request);
         Assert.True(await _silo.Queue("lock").ForceReleaseAsync(answer.Token));
-        var handle = Handle(session, entry, answer.Token);
-        await Eventually.IsTrueAsync(() => !session.Hold(entry, handle) || handle.LostToken.IsCancellationRequested, "it is not held");
+        var handle = Handle(session, LockLayout.Entry(request), answer.Token);
+        await Eventually.IsTrueAsync(() => !session.Hold(handle) || handle.LostToken.IsCancellationRequested, "it is not held");
     }
 
     [Fact]
@@ -84,9 +137,8 @@ public sealed class LockSessionTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
         var told = 0L;
         for (var i = 0; i < 10_000; i++)
         {
-            session.Want($"{i}");
-            var handle = Handle(session, $"{i}", i + 1);
-            Assert.True(session.Hold($"{i}", handle));
+            var handle = Handle(session, LockLayout.Entry(Want(session)), i + 1);
+            Assert.True(session.Hold(handle));
             handle.LostToken.UnsafeRegister(_ => Interlocked.Exchange(ref told, Stopwatch.GetTimestamp()), null);
         }
 
@@ -102,11 +154,9 @@ public sealed class LockSessionTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
     public async Task CallbackThatThrows_HoldsUpNobody()
     {
         var session = await OpenAsync();
-        foreach (var entry in new[] { "1", "2" })
-            session.Want(entry);
-        var (bad, good) = (Handle(session, "1", 1), Handle(session, "2", 2));
+        var (bad, good) = (Handle(session, LockLayout.Entry(Want(session)), 1), Handle(session, LockLayout.Entry(Want(session)), 2));
         bad.LostToken.Register(() => throw new InvalidOperationException("of a user's"));
-        Assert.True(session.Hold("1", bad) && session.Hold("2", good));
+        Assert.True(session.Hold(bad) && session.Hold(good));
         await session.DisposeAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(5));
         Assert.True(good.LostToken.IsCancellationRequested);
     }
@@ -131,6 +181,10 @@ public sealed class LockSessionTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
             Enumerable.Range(0, operations).Select(i => Txn.Put(ByteString.CopyFromUtf8($"{_service}/{i}"), ByteString.CopyFromUtf8($"{token}"))));
     }
 
+    private static LockRequest Want(LockSession session) => session.Want("lock", new LockRequest { Session = 1, RequestId = "-" });
+
+    private string Key(LockRequest request) => EtcdKeys.Lock("orleans", _service, "locks", "lock") + LockLayout.Entry(request);
+
     private static LockHandle Handle(LockSession session, string entry, long token) =>
         new("lock", entry, token, session, _ => Task.CompletedTask, new("kind", "mutex"), held: null);
 
@@ -145,4 +199,18 @@ public sealed class LockSessionTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
         await EtcdSessionLink.OpenAsync(new SessionStore(_silo.Etcd, _service), Ttl, "test", CancellationToken.None),
         time ?? TimeProvider.System,
         NullLogger<LockSession>.Instance);
+
+    /// <summary>Asks a member that knows of no key yet.</summary>
+    private sealed class BlindLink(ILockSessionLink link) : ILockSessionLink
+    {
+        public EtcdLease Lease => link.Lease;
+
+        public Task<LockSessionState> WatchAsync(int known, CancellationToken cancellationToken) => link.WatchAsync(known, cancellationToken);
+
+        public Task<ImmutableArray<string>> KeysAsync(CancellationToken cancellationToken) => Task.FromResult(ImmutableArray<string>.Empty);
+
+        public Task RemoveAsync(string key, CancellationToken cancellationToken) => link.RemoveAsync(key, cancellationToken);
+
+        public ValueTask DisposeAsync() => link.DisposeAsync();
+    }
 }
