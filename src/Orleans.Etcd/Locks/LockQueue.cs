@@ -79,11 +79,12 @@ internal sealed partial class LockQueue : IAsyncDisposable
         // First, so that a copy of the request that is on its way finds it.
         NoteEnded(claim.Key, request.Attempt);
         LockWaiter[] next;
+        Passenger? along;
         lock (_lock)
-            next = NextAfter(claim.Key);
+            (next, along) = (NextAfter(claim.Key), TakeAlong(claim.Key));
         var txn = new TxnRequest { Compare = { Txn.CreateRevisionIs(claim.Key, token) }, Success = { Txn.Delete(claim.Key) }, Failure = { Txn.Get(claim.Key) } };
         txn.Success.AddRange(next.Select(waiter => Txn.Get(waiter.Claim.Key)));
-        var response = await _etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
+        var response = await ReleaseAsync(txn, along).ConfigureAwait(false);
         if (!response.Succeeded)
         {
             // By a token that is not its own, it is still wanted.
@@ -92,7 +93,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
             return false;
         }
 
-        var here = response.Responses.Skip(1).SelectMany(one => one.ResponseRange.Kvs).ToDictionary(kv => kv.Key);
+        var here = response.Responses.Skip(1).Take(next.Length).SelectMany(one => one.ResponseRange.Kvs).ToDictionary(kv => kv.Key);
         lock (_lock)
         {
             // A watch that is opened later does not know of it any more.
@@ -106,6 +107,32 @@ internal sealed partial class LockQueue : IAsyncDisposable
         }
 
         return true;
+    }
+
+    private async Task<TxnResponse> ReleaseAsync(TxnRequest txn, Passenger? along)
+    {
+        if (along is null)
+            return await _etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
+        TxnResponse? answer = null;
+        var revision = 0L;
+        try
+        {
+            var both = txn.Clone();
+            both.Success.Add(new RequestOp { RequestTxn = along.Place });
+            if (await TryRunAsync(both).ConfigureAwait(false) is not { } response)
+            {
+                // It is the other's lease that is gone.
+                along.Arrive(null, 0);
+                return await _etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
+            }
+
+            (answer, revision) = (response.Succeeded ? response.Responses[^1].ResponseTxn : null, response.Header.Revision);
+            return response;
+        }
+        finally
+        {
+            along.Arrive(answer, revision);
+        }
     }
 
     public async Task CancelAsync(LockRequest request)
