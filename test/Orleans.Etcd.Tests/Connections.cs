@@ -29,11 +29,11 @@ internal static class Connections
         options.ClientKeyFile = server.ClientKeyFile;
     }
 
-    public static EtcdConnection Connect(this EtcdServer server, Action<EtcdOptions>? configure = null, Uri? through = null)
+    public static EtcdConnection Connect(this EtcdServer server, Action<EtcdOptions>? configure = null, Uri? through = null, TimeProvider? time = null)
     {
         var options = server.Options(through);
         configure?.Invoke(options);
-        return new EtcdConnection(options);
+        return new EtcdConnection(options, timeProvider: time);
     }
 
     public static EtcdConnection Connect(this EtcdCluster cluster, Action<EtcdOptions>? configure = null)

@@ -1,3 +1,5 @@
+using System.Runtime.CompilerServices;
+
 namespace Orleans.Etcd;
 
 /// <summary>Starts a loop that belongs to its object and not to whoever happened to be the first caller.</summary>
@@ -11,6 +13,23 @@ internal static class Detached
         using (ExecutionContext.SuppressFlow())
             return Task.Run(loop);
     }
+
+    /// <summary>As <see cref="Run"/>, but begins at once, on this thread, until it first waits.</summary>
+    public static void Start(Func<Task> work)
+    {
+        if (ExecutionContext.IsFlowSuppressed())
+        {
+            _ = work();
+            return;
+        }
+
+        using (ExecutionContext.SuppressFlow())
+            _ = work();
+    }
+
+    /// <summary>Leaves the caller's scheduler, such as a grain's; nothing where there is none to leave.</summary>
+    public static ConfiguredTaskAwaitable OffScheduler() => Task.CompletedTask.ConfigureAwait(
+        TaskScheduler.Current == TaskScheduler.Default && SynchronizationContext.Current is null ? ConfigureAwaitOptions.None : ConfigureAwaitOptions.ForceYielding);
 
     /// <summary>A timer, not yet running, that does not keep the caller's execution context for as long as it lives.</summary>
     public static ITimer CreateTimer(TimeProvider time, TimerCallback callback, object state)

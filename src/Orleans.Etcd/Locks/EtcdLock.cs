@@ -50,7 +50,7 @@ internal sealed class EtcdLock : ILock
         cancellationToken.ThrowIfCancellationRequested();
         // Off the caller's scheduler: a grain that waits here is collected, or its silo stops, without this being stopped
         // half-way, and nothing below runs in its turns.
-        await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
+        await Detached.OffScheduler();
         var parent = Activity.Current?.Context ?? default;
         using var span = EtcdActivity.Start("lock acquire", _tag, Name, parent);
         var started = _context.Time.GetTimestamp();
@@ -160,7 +160,7 @@ internal sealed class EtcdLock : ILock
 
     private async Task ReleaseAsync(LockHandle handle, LockSession session, LockRequest request, bool isClean)
     {
-        await Task.CompletedTask.ConfigureAwait(ConfigureAwaitOptions.ForceYielding);
+        await Detached.OffScheduler();
         try
         {
             var isReleased = !session.HasEnded && await Detached.Observed(_grain.Release(request, handle.FencingToken)).WaitAsync(_context.ReleaseTimeout, _context.Time).ConfigureAwait(false);

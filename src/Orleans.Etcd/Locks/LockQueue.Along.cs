@@ -23,11 +23,10 @@ internal sealed partial class LockQueue
     {
         if (TryBoard(claim.Key, place) is { } passenger)
         {
-            await using (_etcd.Time.CreateTimer(static one => ((Passenger)one!).GetOff(), passenger, Brisk, Timeout.InfiniteTimeSpan))
-            {
-                if (await passenger.Arrived.ConfigureAwait(false) is { } along)
-                    return along;
-            }
+            using var timer = Detached.CreateTimer(_etcd.Time, static one => ((Passenger)one!).GetOff(), passenger);
+            timer.Change(Brisk, Timeout.InfiniteTimeSpan);
+            if (await passenger.Arrived.ConfigureAwait(false) is { } along)
+                return along;
         }
 
         return await TryRunAsync(place).ConfigureAwait(false) is { } alone ? (alone, alone.Header.Revision) : null;

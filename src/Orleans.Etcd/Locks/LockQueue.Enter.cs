@@ -111,7 +111,7 @@ internal sealed partial class LockQueue
     {
         try
         {
-            return await _etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
+            return await TxnAsync(txn).ConfigureAwait(false);
         }
         catch (EtcdException exception) when (exception.Code == EtcdErrorCode.LeaseNotFound)
         {

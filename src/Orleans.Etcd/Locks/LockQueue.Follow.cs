@@ -1,5 +1,6 @@
 using Etcdserverpb;
 using Google.Protobuf;
+using Mvccpb;
 
 namespace Orleans.Etcd;
 
@@ -90,6 +91,7 @@ internal sealed partial class LockQueue
             newest = batch;
         if (newest is null)
             return;
+        List<(LockWaiter Waiter, KeyValue? Own)> ended = [];
         lock (_lock)
         {
             _snapshot = newest.Snapshot;
@@ -100,8 +102,14 @@ internal sealed partial class LockQueue
                 return;
             var order = new LockOrder(_layout, _snapshot, static _ => false);
             foreach (var waiter in _waiters.Values)
-                waiter.Look(_snapshot, order);
+            {
+                if (waiter.Ends(_snapshot, order, out var own))
+                    ended.Add((waiter, own));
+            }
         }
+
+        foreach (var (waiter, own) in ended)
+            waiter.End(own);
     }
 
     /// <summary>

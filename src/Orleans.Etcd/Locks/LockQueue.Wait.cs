@@ -14,9 +14,7 @@ internal sealed partial class LockQueue
         try
         {
             var limit = Min(request.MaxWait, call) - _etcd.Time.GetElapsedTime(started);
-            using var end = CancellationTokenSource.CreateLinkedTokenSource(_waitless.Token);
-            await Task.WhenAny(waiter.Ended, Task.Delay(limit > TimeSpan.Zero ? limit : TimeSpan.Zero, _etcd.Time, end.Token)).ConfigureAwait(false);
-            await end.CancelAsync().ConfigureAwait(false);
+            await ((Task)waiter.Ended.WaitAsync(limit > TimeSpan.Zero ? limit : TimeSpan.Zero, _etcd.Time, _waitless.Token)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
         finally
         {
@@ -80,16 +78,22 @@ internal sealed partial class LockQueue
 
     private LockWaiter StartWaiting(LockClaim claim, long createRevision)
     {
+        LockWaiter? waiter;
+        KeyValue? own = null;
+        var ends = false;
         lock (_lock)
         {
-            if (!_waiters.TryGetValue(claim.Key, out var waiter) || waiter.CreateRevision != createRevision)
+            if (!_waiters.TryGetValue(claim.Key, out waiter) || waiter.CreateRevision != createRevision)
                 _waiters[claim.Key] = waiter = new LockWaiter(claim, createRevision);
             waiter.Calls++;
             Follow();
             if (_snapshot is not null)
-                waiter.Look(_snapshot, new LockOrder(_layout, _snapshot, static _ => false));
-            return waiter;
+                ends = waiter.Ends(_snapshot, new LockOrder(_layout, _snapshot, static _ => false), out own);
         }
+
+        if (ends)
+            waiter.End(own);
+        return waiter;
     }
 
     private void StopWaiting(LockWaiter waiter)

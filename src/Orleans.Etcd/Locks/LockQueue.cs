@@ -29,6 +29,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
     private static readonly LockAnswer Ended = new(LockOutcome.Ended, 0);
 
     private readonly EtcdConnection _etcd;
+    private readonly GroupCommit _commits;
     private readonly LockLayout _layout;
     private readonly string _serviceId;
     private readonly ILogger _logger;
@@ -40,9 +41,10 @@ internal sealed partial class LockQueue : IAsyncDisposable
     private readonly CancellationTokenSource _stop = new();
     private readonly CancellationTokenSource _waitless = new();
 
-    public LockQueue(EtcdConnection etcd, LockLayout layout, string serviceId, ILogger logger)
+    public LockQueue(EtcdConnection etcd, GroupCommit commits, LockLayout layout, string serviceId, ILogger logger)
     {
         _etcd = etcd;
+        _commits = commits;
         _layout = layout;
         _serviceId = serviceId;
         _logger = logger;
@@ -99,11 +101,12 @@ internal sealed partial class LockQueue : IAsyncDisposable
             // A watch that is opened later does not know of it any more.
             if (_watch is not null)
                 _deleted[claim.Key] = response.Header.Revision;
-            foreach (var waiter in next)
-            {
-                if (here.GetValueOrDefault(waiter.Claim.Key) is { } own && own.CreateRevision == waiter.CreateRevision)
-                    waiter.Grant(own);
-            }
+        }
+
+        foreach (var waiter in next)
+        {
+            if (here.GetValueOrDefault(waiter.Claim.Key) is { } own && own.CreateRevision == waiter.CreateRevision)
+                waiter.End(own);
         }
 
         return true;
@@ -112,7 +115,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
     private async Task<TxnResponse> ReleaseAsync(TxnRequest txn, Passenger? along)
     {
         if (along is null)
-            return await _etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
+            return await TxnAsync(txn).ConfigureAwait(false);
         TxnResponse? answer = null;
         var revision = 0L;
         try
@@ -123,7 +126,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
             {
                 // It is the other's lease that is gone.
                 along.Arrive(null, 0);
-                return await _etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
+                return await TxnAsync(txn).ConfigureAwait(false);
             }
 
             (answer, revision) = (response.Succeeded ? response.Responses[^1].ResponseTxn : null, response.Header.Revision);
@@ -140,8 +143,10 @@ internal sealed partial class LockQueue : IAsyncDisposable
         var claim = _layout.Claim(request);
         NoteEnded(claim.Key, request.Attempt);
         await _etcd.DeleteRepeatablyAsync(claim.Key, CancellationToken.None).ConfigureAwait(false);
+        LockWaiter? waiter;
         lock (_lock)
-            _waiters.GetValueOrDefault(claim.Key)?.End();
+            waiter = _waiters.GetValueOrDefault(claim.Key);
+        waiter?.End(null);
     }
 
     /// <summary>Ends all waits, which keep their places, and lets nobody wait any more: whoever asks again finds another silo.</summary>
@@ -154,8 +159,10 @@ internal sealed partial class LockQueue : IAsyncDisposable
         await StopFollowingAsync().ConfigureAwait(false);
     }
 
-    private Task DeleteAsync(ByteString key, long createRevision) => _etcd.TxnRepeatablyAsync(
-        new TxnRequest { Compare = { Txn.CreateRevisionIs(key, createRevision) }, Success = { Txn.Delete(key) } }, CancellationToken.None);
+    private Task<TxnResponse> TxnAsync(TxnRequest txn) => _commits.TxnRepeatablyAsync(_layout.Prefix, txn);
+
+    private Task DeleteAsync(ByteString key, long createRevision) =>
+        TxnAsync(new TxnRequest { Compare = { Txn.CreateRevisionIs(key, createRevision) }, Success = { Txn.Delete(key) } });
 
     private bool HasEnded(ByteString key, long attempt)
     {

@@ -10,6 +10,7 @@ namespace Orleans.Etcd;
 internal sealed class LockQueues(EtcdConnection etcd, IOptions<ClusterOptions> cluster, ILoggerFactory loggers)
 {
     private readonly ConcurrentDictionary<LockQueue, bool> _open = new();
+    private readonly GroupCommit _commits = new(etcd);
     private readonly ILogger _logger = loggers.CreateLogger<LockQueue>();
     private readonly CancellationTokenSource _stopping = new();
 
@@ -25,7 +26,7 @@ internal sealed class LockQueues(EtcdConnection etcd, IOptions<ClusterOptions> c
     public LockQueue Open(LockKind kind, string name)
     {
         var serviceId = cluster.Value.ServiceId;
-        var queue = new LockQueue(etcd, new LockLayout(etcd.Options.KeyPrefix, serviceId, kind, name), serviceId, _logger);
+        var queue = new LockQueue(etcd, _commits, new LockLayout(etcd.Options.KeyPrefix, serviceId, kind, name), serviceId, _logger);
         _open.TryAdd(queue, true);
         if (_stopping.IsCancellationRequested)
             queue.EndWaits();

@@ -2,10 +2,11 @@ using Mvccpb;
 
 namespace Orleans.Etcd;
 
-/// <summary>One request that waits in a queue. Under the queue's lock, but for the task.</summary>
+/// <summary>One request that waits in a queue. Under the queue's lock, but for the task and its end.</summary>
 internal sealed class LockWaiter(LockClaim claim, long createRevision)
 {
-    private readonly TaskCompletionSource<KeyValue?> _end = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    // Who waits goes on at once, on the thread that ends the wait: a hand-over has enough threads in it.
+    private readonly TaskCompletionSource<KeyValue?> _end = new();
 
     public LockClaim Claim => claim;
 
@@ -21,22 +22,20 @@ internal sealed class LockWaiter(LockClaim claim, long createRevision)
     /// </summary>
     public Task<KeyValue?> Ended => _end.Task;
 
-    /// <summary>Looks at the queue. A state that is older than its place says nothing about it.</summary>
-    public void Look(RangeSnapshot snapshot, LockOrder order)
+    /// <summary>
+    /// Looks at the queue; answers whether that ends the wait, and how. A state that is older than its place says nothing
+    /// about it.
+    /// </summary>
+    public bool Ends(RangeSnapshot snapshot, LockOrder order, out KeyValue? own)
     {
-        if (snapshot.Revision < createRevision)
-            return;
-        if (OwnIn(snapshot) is not { } own)
-            End();
-        else if (order.IsGranted(claim, createRevision))
-            Grant(own);
+        own = OwnIn(snapshot);
+        return snapshot.Revision >= createRevision && (own is null || order.IsGranted(claim, createRevision));
     }
 
     /// <summary>Its key, if it is there.</summary>
     public KeyValue? OwnIn(RangeSnapshot snapshot) =>
         snapshot.Values.TryGetValue(claim.Key, out var own) && own.CreateRevision == createRevision ? own : null;
 
-    public void Grant(KeyValue own) => _end.TrySetResult(own);
-
-    public void End() => _end.TrySetResult(null);
+    /// <summary>Not under the lock: whoever waits goes on from here.</summary>
+    public void End(KeyValue? own) => _end.TrySetResult(own);
 }

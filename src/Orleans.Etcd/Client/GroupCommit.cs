@@ -1,0 +1,171 @@
+using Etcdserverpb;
+
+namespace Orleans.Etcd;
+
+/// <summary>
+/// Sends transactions that have nothing to do with each other in one, when more are asked for than are under way: each
+/// write of etcd's costs a round of consensus and a sync to disk, of one transaction or of many. Thread safe.
+/// </summary>
+/// <remarks>
+/// <para>Invariant: no two of one group are of one lane. The comparisons of a group are made before any of it is applied,
+/// and keys that it creates have one create_revision: within a lane either would matter.</para>
+/// <para>Nobody waits for a group to fill: what is asked for while few are under way is sent at once, as it is. Where etcd
+/// refuses a group, each of it is sent by itself, so that nobody fails for another's mistake.</para>
+/// </remarks>
+internal sealed class GroupCommit(EtcdConnection etcd)
+{
+    // What etcd takes by default, the operations of a group and of its largest transaction together.
+    private const int MostOperations = 128;
+    private const int MostInGroup = 64;
+    private const int MostUnderWay = 4;
+
+    private readonly object _lock = new();
+    private readonly LinkedList<Entry> _waiting = [];
+    private int _underWay;
+
+    /// <summary>As <see cref="EtcdConnection.TxnRepeatablyAsync"/>, perhaps together with others' of other lanes.</summary>
+    public async Task<TxnResponse> TxnRepeatablyAsync(string lane, TxnRequest txn)
+    {
+        Entry? waiting = null;
+        lock (_lock)
+        {
+            if (_underWay < MostUnderWay)
+                _underWay++;
+            else
+                _waiting.AddLast(waiting = new Entry(lane, txn, etcd.Time.GetTimestamp()));
+        }
+
+        if (waiting is not null)
+            return await waiting.Answer.Task.ConfigureAwait(false);
+        try
+        {
+            return await etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
+        }
+        finally
+        {
+            if (Next() is { } group)
+                Detached.Start(() => CommitAsync(group));
+        }
+    }
+
+    /// <summary>Commits a group, and what has come meanwhile, until there is nothing left.</summary>
+    private async Task CommitAsync(List<Entry> first)
+    {
+        for (var group = first; group is not null; group = Next())
+        {
+            try
+            {
+                await SendAsync(group).ConfigureAwait(false);
+            }
+            catch (Exception exception)
+            {
+                Fail(group, exception);
+            }
+        }
+    }
+
+    /// <summary>The group that is sent in place of what was answered; null if nobody waits.</summary>
+    private List<Entry>? Next()
+    {
+        lock (_lock)
+        {
+            if (_waiting.Count > 0)
+                return NextGroup();
+            _underWay--;
+            return null;
+        }
+    }
+
+    private async Task SendAsync(List<Entry> group)
+    {
+        if (group is [var single])
+        {
+            single.Answer.SetResult(await etcd.TxnRepeatablyAsync(single.Txn, CancellationToken.None).ConfigureAwait(false));
+            return;
+        }
+
+        var all = new TxnRequest();
+        all.Success.AddRange(group.Select(entry => new RequestOp { RequestTxn = entry.Txn }));
+        TxnResponse response;
+        try
+        {
+            response = await etcd.TxnRepeatablyAsync(all, CancellationToken.None).ConfigureAwait(false);
+        }
+        catch (EtcdException exception) when (exception is { IsTransient: false, OutcomeUnknown: false })
+        {
+            // One of them is to blame, whichever; nothing was applied.
+            await Task.WhenAll(group.Select(SendAloneAsync)).ConfigureAwait(false);
+            return;
+        }
+
+        for (var i = 0; i < group.Count; i++)
+        {
+            var answer = response.Responses[i].ResponseTxn;
+            answer.Header = response.Header;
+            group[i].Answer.SetResult(answer);
+        }
+    }
+
+    private async Task SendAloneAsync(Entry entry)
+    {
+        try
+        {
+            entry.Answer.SetResult(await etcd.TxnRepeatablyAsync(entry.Txn, CancellationToken.None).ConfigureAwait(false));
+        }
+        catch (Exception exception)
+        {
+            entry.Answer.SetException(exception);
+        }
+    }
+
+    /// <summary>Those that have waited longest, one of each lane. Under the lock.</summary>
+    private List<Entry> NextGroup()
+    {
+        List<Entry> group = [];
+        HashSet<string> lanes = new(StringComparer.Ordinal);
+        var largest = 0;
+        for (var node = _waiting.First; node is not null && group.Count < MostInGroup;)
+        {
+            var next = node.Next;
+            var size = Math.Max(largest, node.Value.Size);
+            if ((group.Count == 0 || group.Count + 1 + size <= MostOperations) && lanes.Add(node.Value.Lane))
+            {
+                largest = size;
+                group.Add(node.Value);
+                _waiting.Remove(node);
+            }
+
+            node = next;
+        }
+
+        return group;
+    }
+
+    /// <summary>Fails the group, and all who have waited behind it for as long as a call may take: etcd does not answer.</summary>
+    private void Fail(List<Entry> group, Exception exception)
+    {
+        List<Entry> failed = [.. group];
+        lock (_lock)
+        {
+            while (_waiting.First is { } first && etcd.Time.GetElapsedTime(first.Value.Since) > etcd.Options.RequestTimeout)
+            {
+                failed.Add(first.Value);
+                _waiting.RemoveFirst();
+            }
+        }
+
+        foreach (var entry in failed)
+            entry.Answer.SetException(exception);
+    }
+
+    /// <summary>How many operations etcd counts.</summary>
+    private static int Size(TxnRequest txn) =>
+        Math.Max(txn.Compare.Count, Math.Max(txn.Success.Count, txn.Failure.Count)) + txn.Success.Concat(txn.Failure).Select(static op => op.RequestTxn is { } inner ? Size(inner) : 0).DefaultIfEmpty().Max();
+
+    private sealed record Entry(string Lane, TxnRequest Txn, long Since)
+    {
+        public int Size { get; } = Size(Txn);
+
+        public TaskCompletionSource<TxnResponse> Answer { get; } = new(TaskCreationOptions.RunContinuationsAsynchronously);
+    }
+}

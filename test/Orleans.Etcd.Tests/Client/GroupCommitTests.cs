@@ -1,0 +1,169 @@
+using System.Diagnostics;
+using Etcdserverpb;
+using Google.Protobuf;
+using Xunit;
+
+namespace Orleans.Etcd.Tests.Client;
+
+/// <summary>Transactions that are sent together, and what that changes for each of them: nothing.</summary>
+public abstract class GroupCommitTests(SharedEtcd shared) : IAsyncLifetime
+{
+    private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(2);
+
+    private readonly string _prefix = shared.NewPrefix();
+    private TcpProxy _proxy = null!;
+    private EtcdConnection _etcd = null!;
+    private GroupCommit _commits = null!;
+
+    public async Task InitializeAsync()
+    {
+        _proxy = TcpProxy.Start(shared.Server.Endpoint);
+        _etcd = shared.Server.Connect(options => options.RequestTimeout = Timeout, through: _proxy.Endpoint);
+        _commits = new GroupCommit(_etcd);
+        await _etcd.GetAsync(_prefix);
+    }
+
+    public async Task DisposeAsync()
+    {
+        await _etcd.DisposeAsync();
+        await _proxy.DisposeAsync();
+    }
+
+    [Fact]
+    public async Task ManyOfDifferentLanes_AreFewRequests_WithAnAnswerEach()
+    {
+        var before = await TxnsAsync();
+        var answers = await TogetherAsync(300, i => ($"lane {i}", Make(i)));
+        Assert.InRange(await TxnsAsync() - before, 5, 20);
+        for (var i = 0; i < answers.Length; i++)
+        {
+            Assert.True(answers[i].Succeeded);
+            Assert.Equal((await _etcd.GetAsync($"{_prefix}{i}"))!.CreateRevision, answers[i].Header.Revision);
+            Assert.Equal($"{i}", Assert.Single(answers[i].Responses[1].ResponseRange.Kvs).Value.ToStringUtf8());
+        }
+    }
+
+    [Fact]
+    public async Task OfOneLane_NoTwoHaveOneRevision()
+    {
+        var answers = await TogetherAsync(200, i => ($"lane {i % 2}", Make(i)));
+        for (var lane = 0; lane < 2; lane++)
+        {
+            var revisions = answers.Where((_, i) => i % 2 == lane).Select(answer => answer.Header.Revision).ToArray();
+            Assert.Equal(revisions.Distinct(), revisions);
+        }
+
+        Assert.True(answers.Select(answer => answer.Header.Revision).Distinct().Count() < answers.Length, "none were sent together");
+    }
+
+    [Fact]
+    public async Task OneThatEtcdRefuses_FailsAlone()
+    {
+        var answers = await Task.WhenAll(await StartAsync(60, i => ($"lane {i}", Make(i, lease: i == 30 ? 12345 : 0))));
+        for (var i = 0; i < answers.Length; i++)
+        {
+            if (i == 30)
+                Assert.Equal(EtcdErrorCode.LeaseNotFound, Assert.IsType<EtcdException>(answers[i].Exception).Code);
+            else
+                Assert.True(answers[i].Answer!.Succeeded);
+        }
+
+        Assert.Null(await _etcd.GetAsync($"{_prefix}30"));
+    }
+
+    [Fact]
+    public async Task LargeOnes_AreNotTooManyTogether()
+    {
+        var before = await TxnsAsync();
+        var answers = await TogetherAsync(100, i =>
+        {
+            var large = Make(i);
+            for (var more = 0; more < 100; more++)
+                large.Compare.Add(Txn.CreateRevisionIs(Key($"none {i} {more}"), 0));
+            return ($"lane {i}", large);
+        });
+        Assert.All(answers, answer => Assert.True(answer.Succeeded));
+        // None of them was sent twice for being refused.
+        Assert.InRange(await TxnsAsync() - before, 6, 10);
+    }
+
+    [Fact]
+    public async Task AnswersThatAreLost_AreAskedForAgain_AndNothingIsDoneTwice()
+    {
+        _proxy.StallAnswers();
+        var asked = Enumerable.Range(0, 100).Select(i => RunAsync($"lane {i}", Make(i))).ToArray();
+        await Task.Delay(200);
+        _proxy.BreakAll();
+        _proxy.Pass();
+        var answers = await Task.WhenAll(asked);
+        for (var i = 0; i < answers.Length; i++)
+        {
+            var answer = answers[i].Answer;
+            Assert.True(answer is not null, $"{answers[i].Exception}");
+            Assert.Equal($"{i}", answer.Responses[1].ResponseRange.Kvs.Single().Value.ToStringUtf8());
+            Assert.Equal(1, (await _etcd.GetAsync($"{_prefix}{i}"))!.Version);
+        }
+    }
+
+    [Fact]
+    public async Task WhileEtcdDoesNotAnswer_NobodyIsKeptForMuchLongerThanByOneCall()
+    {
+        _proxy.Stall();
+        var clock = Stopwatch.StartNew();
+        var answers = await Task.WhenAll(Enumerable.Range(0, 2000).Select(i => RunAsync($"lane {i}", Make(i))));
+        Assert.All(answers, answer => Assert.True(answer.Exception is EtcdException { Code: EtcdErrorCode.Timeout or EtcdErrorCode.Unavailable }, $"{answer.Exception}"));
+        // A call is made twice, and a group has waited for one before it.
+        Assert.InRange(clock.Elapsed, Timeout, 5 * Timeout);
+        _proxy.Pass();
+        Assert.True((await _commits.TxnRepeatablyAsync("lane", Make(5000))).Succeeded);
+    }
+
+    [Fact]
+    public async Task ConnectionThatIsClosed_FailsAll()
+    {
+        _proxy.Stall();
+        var asked = Enumerable.Range(0, 200).Select(i => RunAsync($"lane {i}", Make(i))).ToArray();
+        await _etcd.DisposeAsync();
+        Assert.All(await Task.WhenAll(asked).WaitAsync(TimeSpan.FromSeconds(20)), answer => Assert.NotNull(answer.Exception));
+    }
+
+    private ByteString Key(string name) => ByteString.CopyFromUtf8(_prefix + name);
+
+    private TxnRequest Make(int i, long lease = 0) => new()
+    {
+        Compare = { Txn.CreateRevisionIs(Key($"{i}"), 0) },
+        Success = { Txn.Put(Key($"{i}"), ByteString.CopyFromUtf8($"{i}"), lease), Txn.Get(Key($"{i}")) },
+        Failure = { Txn.Get(Key("none")), Txn.Get(Key($"{i}")) },
+    };
+
+    private Task<long> TxnsAsync() => Metrics.ReadAsync(shared.Server, "grpc_server_handled_total", "grpc_method=\"Txn\"");
+
+    private async Task<TxnResponse[]> TogetherAsync(int count, Func<int, (string Lane, TxnRequest Txn)> next) =>
+        [.. (await Task.WhenAll(await StartAsync(count, next))).Select(one => one.Answer ?? throw new InvalidOperationException("It failed.", one.Exception))];
+
+    /// <summary>Asks for all before etcd hears of any.</summary>
+    private async Task<Task<(TxnResponse? Answer, Exception? Exception)>[]> StartAsync(int count, Func<int, (string Lane, TxnRequest Txn)> next)
+    {
+        _proxy.Stall();
+        var asked = Enumerable.Range(0, count).Select(i => RunAsync(next(i).Lane, next(i).Txn)).ToArray();
+        await Task.Delay(50);
+        _proxy.Pass();
+        return asked;
+    }
+
+    private async Task<(TxnResponse? Answer, Exception? Exception)> RunAsync(string lane, TxnRequest txn)
+    {
+        try
+        {
+            return (await _commits.TxnRepeatablyAsync(lane, txn), null);
+        }
+        catch (Exception exception)
+        {
+            return (null, exception);
+        }
+    }
+}
+
+public sealed class GroupCommitTestsOn34(SharedEtcd34 shared) : GroupCommitTests(shared), IClassFixture<SharedEtcd34>;
+
+public sealed class GroupCommitTestsOn35(SharedEtcd35 shared) : GroupCommitTests(shared), IClassFixture<SharedEtcd35>;
