@@ -25,7 +25,7 @@ if (configuration["Role"] == "client")
 
 builder.UseOrleans(silo => (configuration["Redis"] is { } redis
         ? silo.UseRedisClustering(redis)
-        : silo.UseEtcdClustering((OptionsBuilder<EtcdOptions> options) => options.BindEtcd(configuration)).AddEtcdLocks(configuration.GetSection("Locks").Bind))
+        : silo.UseEtcdClustering((OptionsBuilder<EtcdOptions> options) => options.BindEtcd(configuration)).AddEtcdLocks(configuration.GetSection("Locks").Bind).AddEtcdConfig())
     .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = configuration["ClusterId"]!)
     .Configure<ClusterMembershipOptions>(options =>
     {
@@ -39,6 +39,12 @@ builder.UseOrleans(silo => (configuration["Redis"] is { } redis
     .Configure<SiloOptions>(options => options.SiloName = configuration["SiloName"]!)
     .ConfigureEndpoints(IPAddress.Loopback, configuration.GetValue<int>("SiloPort"), configuration.GetValue<int>("GatewayPort")));
 builder.Services.AddHostedService<MembershipReporter>();
+if (configuration.GetValue<bool>("WatchConfig"))
+{
+    builder.Services.AddSingleton<ConfigWatcher>();
+    builder.Services.AddHostedService(services => services.GetRequiredService<ConfigWatcher>());
+}
+
 Contend();
 await builder.Build().RunAsync();
 

@@ -15,7 +15,7 @@ internal static class EtcdKeys
     public const int MaxSegmentLength = 1024;
 
     /// <summary>Beside the clusters of a service, and so no names of theirs.</summary>
-    public static readonly IReadOnlySet<string> ServiceRooms = new HashSet<string>(StringComparer.Ordinal) { "locks", "semaphores", "rwlocks", "sessions", "leases" };
+    public static readonly IReadOnlySet<string> ServiceRooms = new HashSet<string>(StringComparer.Ordinal) { "locks", "semaphores", "rwlocks", "sessions", "leases", "config", "config-history" };
 
     // C0 controls and DEL would upset terminals and tools; they are two hexadecimal digits each.
     private static readonly SearchValues<char> Escaped = SearchValues.Create([.. Enumerable.Range(0, ' ').Select(code => (char)code), '/', '%', '\x7f']);
@@ -54,6 +54,12 @@ internal static class EtcdKeys
     /// <summary>What hangs on the lease of whoever holds a resource of Orleans' lease provider.</summary>
     public static string Lease(string prefix, string serviceId, string category, string resource) =>
         $"{prefix}/{Escape(serviceId, nameof(serviceId))}/leases/{Escape(category, nameof(category))}/{Escape(resource, nameof(resource))}";
+
+    /// <summary>What holds the values of all namespaces, unless it is set otherwise.</summary>
+    public static string Config(string prefix, string serviceId) => $"{prefix}/{Escape(serviceId, nameof(serviceId))}/config/";
+
+    /// <summary>What holds the commits of all namespaces.</summary>
+    public static string ConfigHistory(string prefix, string serviceId) => $"{prefix}/{Escape(serviceId, nameof(serviceId))}/config-history/";
 
     /// <summary>The highest token that <see cref="FencedWrite"/> has seen for something.</summary>
     public static string Fence(string prefix, string name) => $"{prefix}/fences/{Escape(name, nameof(name))}";

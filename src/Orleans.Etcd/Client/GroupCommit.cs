@@ -91,9 +91,9 @@ internal sealed class GroupCommit(EtcdConnection etcd)
         {
             response = await etcd.TxnRepeatablyAsync(all, CancellationToken.None).ConfigureAwait(false);
         }
-        catch (EtcdException exception) when (exception is { IsTransient: false, OutcomeUnknown: false })
+        catch (EtcdException exception) when (exception is { IsTransient: false } or { Code: EtcdErrorCode.ResourceExhausted })
         {
-            // One of them is to blame, whichever; nothing was applied.
+            // One of them is to blame, whichever. If an attempt before was applied after all, each finds that by itself.
             await Task.WhenAll(group.Select(SendAloneAsync)).ConfigureAwait(false);
             return;
         }
@@ -114,7 +114,7 @@ internal sealed class GroupCommit(EtcdConnection etcd)
         }
         catch (Exception exception)
         {
-            entry.Answer.SetException(exception);
+            entry.Answer.TrySetException(exception);
         }
     }
 
@@ -141,13 +141,13 @@ internal sealed class GroupCommit(EtcdConnection etcd)
         return group;
     }
 
-    /// <summary>Fails the group, and all who have waited behind it for as long as a call may take: etcd does not answer.</summary>
+    /// <summary>Fails the group; and where etcd does not answer, all who have waited behind it for as long as a call may take.</summary>
     private void Fail(List<Entry> group, Exception exception)
     {
         List<Entry> failed = [.. group];
         lock (_lock)
         {
-            while (_waiting.First is { } first && etcd.Time.GetElapsedTime(first.Value.Since) > etcd.Options.RequestTimeout)
+            while (exception is EtcdException { IsTransient: true } or not EtcdException && _waiting.First is { } first && etcd.Time.GetElapsedTime(first.Value.Since) > etcd.Options.RequestTimeout)
             {
                 failed.Add(first.Value);
                 _waiting.RemoveFirst();
@@ -155,7 +155,7 @@ internal sealed class GroupCommit(EtcdConnection etcd)
         }
 
         foreach (var entry in failed)
-            entry.Answer.SetException(exception);
+            entry.Answer.TrySetException(exception);
     }
 
     /// <summary>How many operations etcd counts.</summary>

@@ -33,6 +33,16 @@ internal static class Txn
         CreateRevision = revision + 1,
     };
 
+    /// <summary>That no key of a range was written after this revision. Of what was deleted since it says nothing.</summary>
+    public static Compare NoneModifiedAfter(RangeRequest range, long revision) => new()
+    {
+        Key = range.Key,
+        RangeEnd = range.RangeEnd,
+        Target = Compare.Types.CompareTarget.Mod,
+        Result = Compare.Types.CompareResult.Less,
+        ModRevision = revision + 1,
+    };
+
     /// <summary>That a key hangs on a lease.</summary>
     public static Compare LeaseIs(ByteString key, long lease) => new()
     {

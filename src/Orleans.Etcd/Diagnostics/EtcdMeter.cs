@@ -63,6 +63,21 @@ internal static class EtcdMeter
     public static readonly Counter<long> LocksLost =
         Meter.CreateCounter<long>("orleans.etcd.lock.lost", "{lock}", "Locks that this process held and lost without releasing them, by kind.");
 
+    public static readonly UpDownCounter<long> ConfigObservers =
+        Meter.CreateUpDownCounter<long>("orleans.etcd.config.observers", "{observer}", "Those who are told of namespaces: observers by the silo, subscriptions by their own process.");
+
+    public static readonly Counter<long> ConfigNotifications =
+        Meter.CreateCounter<long>("orleans.etcd.config.notifications", "{notification}", "Notifications of namespaces that were handled.");
+
+    public static readonly Counter<long> ConfigDrops =
+        Meter.CreateCounter<long>("orleans.etcd.config.drops", "{drop}", "Times that somebody was so slow, or away for so long, that the whole namespace was told instead of its changes.");
+
+    public static readonly Histogram<long> ConfigLag =
+        Meter.CreateHistogram<long>("orleans.etcd.config.lag", "{revision}", "By how many revisions of etcd's a namespace was ahead when an observer had handled a notification.");
+
+    public static readonly Counter<long> ConfigReloads =
+        Meter.CreateCounter<long>("orleans.etcd.config.reloads", "{reload}", "Reloads of IConfiguration that changes in etcd have caused.");
+
     public static readonly ObservableGauge<double> LeaseAge =
         Meter.CreateObservableGauge("orleans.etcd.liveness.lease.age", () => LivenessLease.MeasureAll(lease => lease.Age), "s", "How long this silo has held its present lease; 0 while it has none.");
 

@@ -142,7 +142,7 @@ internal sealed class EtcdLock : ILock
                     await Task.Delay(HastyAnswer, _context.Time, either.Token).ConfigureAwait(false);
             }
         }
-        catch (Exception exception) when (session.Ended.IsCancellationRequested && !cancellationToken.IsCancellationRequested && (exception is OperationCanceledException || Wish.Passes(exception)))
+        catch (Exception exception) when (session.Ended.IsCancellationRequested && !cancellationToken.IsCancellationRequested && (exception is OperationCanceledException || Passing.Is(exception)))
         {
             return (new LockAnswer(LockOutcome.SessionLost, 0), false);
         }

@@ -28,8 +28,8 @@ public interface ILockSessionGrain : IGrainWithIntegerKey
 
     /// <summary>Waits, for at most 10 s, until the session has ended or more was taken from it by force than is known.</summary>
     /// <param name="session">The session.</param>
-    /// <param name="known">How many tokens taken away by force its owner knows of.</param>
-    /// <returns>Whether it lives, and the tokens taken away.</returns>
+    /// <param name="known">How many of those taken away by force its owner knows of.</param>
+    /// <returns>Whether it lives, and what was taken away.</returns>
     Task<LockSessionState> Watch(long session, int known);
 
     /// <summary>Reads what hangs on the session.</summary>
@@ -53,7 +53,10 @@ public readonly record struct LockSessionGrant([property: Id(0)] long Session, [
 
 /// <summary>What etcd says of a session.</summary>
 /// <param name="IsAlive">Whether it is there.</param>
-/// <param name="Forced">The tokens that were taken away by force since it was made.</param>
+/// <param name="Forced">
+/// What was taken away by force since it was made: <c>{token}/{session}-{request}</c>, since locks that were acquired at the same
+/// moment have the same token.
+/// </param>
 [GenerateSerializer, Immutable]
 [Alias("Orleans.Etcd.LockSessionState")]
-public sealed record LockSessionState([property: Id(0)] bool IsAlive, [property: Id(1)] ImmutableArray<long> Forced);
+public sealed record LockSessionState([property: Id(0)] bool IsAlive, [property: Id(1)] ImmutableArray<string> Forced);

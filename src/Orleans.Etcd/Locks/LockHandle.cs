@@ -57,20 +57,33 @@ internal sealed class LockHandle : ILockHandle
     }
 
     /// <summary>Releases it. Idempotent; returns when it is released, or will be without any more help.</summary>
-    public ValueTask DisposeAsync()
+    public async ValueTask DisposeAsync()
     {
+        TaskCompletionSource? own = null;
+        Task released;
         lock (_lock)
         {
             if (_isLost)
-                return ValueTask.CompletedTask;
+                return;
             if (_released is null)
             {
-                EtcdMeter.LocksHeld.Add(-1, _kind);
-                EtcdActivity.StopDetached(_held);
-                _released = _release(this);
+                own = new TaskCompletionSource(TaskCreationOptions.RunContinuationsAsynchronously);
+                _released = own.Task;
             }
 
-            return new ValueTask(_released);
+            released = _released;
         }
+
+        if (own is null)
+        {
+            await released.ConfigureAwait(false);
+            return;
+        }
+
+        EtcdMeter.LocksHeld.Add(-1, _kind);
+        EtcdActivity.StopDetached(_held);
+        // Not under the lock: a call filter of the user's may run in it.
+        await _release(this).ConfigureAwait(false);
+        own.SetResult();
     }
 }

@@ -76,6 +76,9 @@ internal sealed class LockLayout
     /// <summary>The last segment of a request's key, which names it within its session.</summary>
     public static string Entry(LockRequest request) => $"{EtcdKeys.LeaseId(request.Session)}-{EtcdKeys.Escape(request.RequestId, nameof(LockRequest.RequestId))}";
 
+    /// <summary>The last segment of a key.</summary>
+    public static string EntryOf(string key) => key[(key.LastIndexOf('/') + 1)..];
+
     public bool HasReaders => _kind == LockKind.ReadWrite;
 
     /// <summary>Whether a key is a reader's, which has to wait for writers only.</summary>

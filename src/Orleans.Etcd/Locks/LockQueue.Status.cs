@@ -35,7 +35,7 @@ internal sealed partial class LockQueue
         var telling = held.Lease != 0 && LockValue.Decode(held.Value) is not null ? removal.Clone() : removal;
         if (telling != removal)
         {
-            var forced = new SessionLayout(_etcd.Options.KeyPrefix, _serviceId, held.Lease).ForcedKey(token);
+            var forced = new SessionLayout(_etcd.Options.KeyPrefix, _serviceId, held.Lease).ForcedKey(token, LockLayout.EntryOf(held.Key.ToStringUtf8()));
             telling.Success.Add(Txn.Put(forced, held.Key, held.Lease));
             telling.Failure.Add(Txn.Get(forced));
         }

@@ -36,7 +36,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
     private readonly object _lock = new();
     private readonly Dictionary<ByteString, LockWaiter> _waiters = [];
     private readonly Dictionary<ByteString, long> _deleted = [];
-    private readonly Dictionary<ByteString, (long At, long Attempt)> _ended = [];
+    private readonly Dictionary<ByteString, (long At, long Attempt, bool IsCancelled)> _ended = [];
     private readonly Queue<(ByteString Key, long At)> _endedInOrder = new();
     private readonly CancellationTokenSource _stop = new();
     private readonly CancellationTokenSource _waitless = new();
@@ -63,8 +63,10 @@ internal sealed partial class LockQueue : IAsyncDisposable
         var entry = request.MaxWait == TimeSpan.Zero ? await TryEnterAsync(claim, request).ConfigureAwait(false) : await EnterAsync(claim, request).ConfigureAwait(false);
         if (HasEnded(claim.Key, request.Attempt))
         {
-            // Released or cancelled meanwhile, perhaps before it was there to be deleted.
-            await DeleteAsync(claim.Key, entry.CreateRevision).ConfigureAwait(false);
+            // Cancelled meanwhile, perhaps before it was there to be deleted; then nobody uses the name again. After a release
+            // it may be the next request's: what this one has made, if it has, its session finds and removes.
+            if (WasCancelled(claim.Key))
+                await DeleteAsync(claim.Key, entry.CreateRevision).ConfigureAwait(false);
             return Ended;
         }
 
@@ -122,15 +124,15 @@ internal sealed partial class LockQueue : IAsyncDisposable
         {
             var both = txn.Clone();
             both.Success.Add(new RequestOp { RequestTxn = along.Place });
-            if (await TryRunAsync(both).ConfigureAwait(false) is not { } response)
-            {
-                // It is the other's lease that is gone.
-                along.Arrive(null, 0);
-                return await TxnAsync(txn).ConfigureAwait(false);
-            }
-
+            var response = await TxnAsync(both).ConfigureAwait(false);
             (answer, revision) = (response.Succeeded ? response.Responses[^1].ResponseTxn : null, response.Header.Revision);
             return response;
+        }
+        catch (EtcdException exception) when (exception.Code is EtcdErrorCode.LeaseNotFound or EtcdErrorCode.ResourceExhausted)
+        {
+            // The other's lease is gone; or etcd is full, and lets keys be deleted and none be made.
+            along.Arrive(null, 0);
+            return await TxnAsync(txn).ConfigureAwait(false);
         }
         finally
         {
@@ -141,7 +143,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
     public async Task CancelAsync(LockRequest request)
     {
         var claim = _layout.Claim(request);
-        NoteEnded(claim.Key, request.Attempt);
+        NoteEnded(claim.Key, request.Attempt, isCancelled: true);
         await _etcd.DeleteRepeatablyAsync(claim.Key, CancellationToken.None).ConfigureAwait(false);
         LockWaiter? waiter;
         lock (_lock)
@@ -170,6 +172,12 @@ internal sealed partial class LockQueue : IAsyncDisposable
             return _ended.TryGetValue(key, out var ended) && attempt <= ended.Attempt;
     }
 
+    private bool WasCancelled(ByteString key)
+    {
+        lock (_lock)
+            return _ended.TryGetValue(key, out var ended) && ended.IsCancelled;
+    }
+
     private void NoteWanted(ByteString key, long attempt)
     {
         lock (_lock)
@@ -180,7 +188,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
     }
 
     /// <summary>Remembers that nobody wants it any more, for as long as a copy of the wish may still arrive.</summary>
-    private void NoteEnded(ByteString key, long attempt)
+    private void NoteEnded(ByteString key, long attempt, bool isCancelled = false)
     {
         lock (_lock)
         {
@@ -193,7 +201,8 @@ internal sealed partial class LockQueue : IAsyncDisposable
                     _ended.Remove(oldest.Key);
             }
 
-            _ended[key] = (now, _ended.TryGetValue(key, out var before) && before.Attempt > attempt ? before.Attempt : attempt);
+            var before = _ended.GetValueOrDefault(key);
+            _ended[key] = (now, Math.Max(before.Attempt, attempt), before.IsCancelled || isCancelled);
             _endedInOrder.Enqueue((key, now));
         }
     }

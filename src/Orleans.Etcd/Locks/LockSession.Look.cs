@@ -49,17 +49,17 @@ internal sealed partial class LockSession
         lock (_lock)
             before = new(_wanted);
         var keys = await _link.KeysAsync(cancellationToken).ConfigureAwait(false);
-        var there = keys.ToLookup(EntryOf, StringComparer.Ordinal);
+        var there = keys.ToLookup(LockLayout.EntryOf, StringComparer.Ordinal);
         LoseMissing([.. before.Where(pair => pair.Value is not null && !there.Contains(pair.Key)).Select(pair => pair.Value!)]);
-        await RemoveStrangersAsync(keys.Where(key => IsOurs(EntryOf(key)) && !before.ContainsKey(EntryOf(key))), cancellationToken).ConfigureAwait(false);
+        await RemoveStrangersAsync(keys.Where(key => IsOurs(LockLayout.EntryOf(key)) && !before.ContainsKey(LockLayout.EntryOf(key))), cancellationToken).ConfigureAwait(false);
     }
 
     /// <summary>What was missing at the last look too is lost: the member that lists the keys may be behind for a moment.</summary>
     private void LoseMissing(LockHandle[] missing)
     {
-        foreach (var handle in missing.Where(handle => _missing.Contains(handle.FencingToken)))
-            Lose(handle.FencingToken, "its key was deleted");
-        _missing = [.. missing.Select(handle => handle.FencingToken)];
+        foreach (var handle in missing.Where(_missing.Contains))
+            Lose(handle, "its key was deleted");
+        _missing = [.. missing];
     }
 
     /// <summary>Removes what was a stranger at the last look too: one seen once may be on its way out.</summary>
@@ -69,11 +69,11 @@ internal sealed partial class LockSession
         lock (_lock)
         {
             var seen = _strangers;
-            _strangers = strangers.Where(key => !_wanted.ContainsKey(EntryOf(key))).ToDictionary(EntryOf);
+            _strangers = strangers.Where(key => !_wanted.ContainsKey(LockLayout.EntryOf(key))).ToDictionary(LockLayout.EntryOf);
             again = [.. _strangers.Where(pair => seen.ContainsKey(pair.Key)).Select(pair => pair.Value)];
             // From here on nobody comes to want it.
             foreach (var key in again)
-                _ids.Discard(EntryOf(key)[(EntryOf(key).IndexOf('-') + 1)..]);
+                _ids.Discard(LockLayout.EntryOf(key)[(LockLayout.EntryOf(key).IndexOf('-') + 1)..]);
         }
 
         foreach (var key in again)
@@ -82,8 +82,6 @@ internal sealed partial class LockSession
             Log.StrangerRemoved(_logger, Id, key);
         }
     }
-
-    private static string EntryOf(string key) => key[(key.LastIndexOf('/') + 1)..];
 
     /// <summary>Made for a request of ours, and not one of the session's own keys or somebody else's on the same lease.</summary>
     private bool IsOurs(string entry) => entry.StartsWith($"{EtcdKeys.LeaseId(Id)}-", StringComparison.Ordinal);

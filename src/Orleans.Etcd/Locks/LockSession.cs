@@ -26,7 +26,7 @@ internal sealed partial class LockSession : IAsyncDisposable
     private readonly object _lock = new();
     // By the last segment of its key: what is held, and null for what is asked for.
     private readonly Dictionary<string, LockHandle?> _wanted = [];
-    private readonly HashSet<long> _forced = [];
+    private readonly HashSet<string> _forced = [];
     private readonly CancellationTokenSource _stop = new();
     private readonly TaskCompletionSource _closed = new(TaskCreationOptions.RunContinuationsAsynchronously);
     private readonly ILockSessionLink _link;
@@ -38,7 +38,7 @@ internal sealed partial class LockSession : IAsyncDisposable
     private long _attempts;
     // By the last segment again: keys that were seen and not wanted, nor since.
     private Dictionary<string, string> _strangers = [];
-    private HashSet<long> _missing = [];
+    private HashSet<LockHandle> _missing = [];
     private int _looksLeft;
     private bool _ended;
 
@@ -84,7 +84,7 @@ internal sealed partial class LockSession : IAsyncDisposable
     {
         lock (_lock)
         {
-            if (HasEnded || _forced.Contains(handle.FencingToken))
+            if (HasEnded || _forced.Contains(SessionLayout.Forced(handle.FencingToken, handle.Entry)))
                 return false;
             _wanted[handle.Entry] = handle;
             return true;
@@ -176,8 +176,8 @@ internal sealed partial class LockSession : IAsyncDisposable
                 var state = await _link.WatchAsync(known, _stop.Token).ConfigureAwait(false);
                 pause = FirstPause;
                 known = state.Forced.Length;
-                foreach (var token in state.Forced)
-                    Lose(token, "it was released by force");
+                foreach (var forced in state.Forced)
+                    LoseByForce(forced);
                 if (state.IsAlive)
                     continue;
                 NoteGone();
@@ -192,20 +192,30 @@ internal sealed partial class LockSession : IAsyncDisposable
         }
     }
 
-    private void Lose(long token, string reason)
+    private void LoseByForce(string forced)
     {
         LockHandle? handle;
         lock (_lock)
         {
             // Its owner may not have heard yet that it was granted.
-            _forced.Add(token);
-            handle = _wanted.Values.FirstOrDefault(held => held?.FencingToken == token);
-            if (handle is not null)
+            _forced.Add(forced);
+            handle = _wanted.Values.FirstOrDefault(held => held is not null && SessionLayout.Forced(held.FencingToken, held.Entry) == forced);
+        }
+
+        if (handle is not null)
+            Lose(handle, "it was released by force");
+    }
+
+    private void Lose(LockHandle handle, string reason)
+    {
+        lock (_lock)
+        {
+            if (_wanted.GetValueOrDefault(handle.Entry) == handle)
                 _wanted.Remove(handle.Entry);
         }
 
-        if (handle?.Lose() is not null)
-            Log.OneLost(_logger, handle.Name, token, reason);
+        if (handle.Lose() is not null)
+            Log.OneLost(_logger, handle.Name, handle.FencingToken, reason);
     }
 
     private async Task RemoveAsync(Func<Task> remove)

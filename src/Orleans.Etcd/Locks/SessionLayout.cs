@@ -22,16 +22,19 @@ internal sealed class SessionLayout
 
     public ByteString StateKey { get; }
 
-    public ByteString ForcedKey(long token) => ByteString.CopyFromUtf8(_forced + token.ToString(CultureInfo.InvariantCulture));
+    public ByteString ForcedKey(long token, string entry) => ByteString.CopyFromUtf8(_forced + Forced(token, entry));
 
-    /// <summary>The tokens taken away by force.</summary>
-    public IEnumerable<long> Forced(RangeSnapshot snapshot)
+    /// <summary>A hold, as it is named where it was taken away by force. Of locks that were acquired in one transaction the token is the same.</summary>
+    public static string Forced(long token, string entry) => string.Create(CultureInfo.InvariantCulture, $"{token}/{entry}");
+
+    /// <summary>What was taken away by force.</summary>
+    public IEnumerable<string> Forced(RangeSnapshot snapshot)
     {
         foreach (var key in snapshot.Values.Keys)
         {
             var text = key.ToStringUtf8();
-            if (text.StartsWith(_forced, StringComparison.Ordinal) && long.TryParse(text.AsSpan(_forced.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var token))
-                yield return token;
+            if (text.StartsWith(_forced, StringComparison.Ordinal))
+                yield return text[_forced.Length..];
         }
     }
 }

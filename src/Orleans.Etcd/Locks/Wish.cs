@@ -37,7 +37,7 @@ internal sealed class Wish(LockContext context, long started, TimeSpan? wait)
             {
                 return await call(cancellationToken).ConfigureAwait(false);
             }
-            catch (Exception exception) when (Passes(exception) && !cancellationToken.IsCancellationRequested)
+            catch (Exception exception) when (Passing.Is(exception) && !cancellationToken.IsCancellationRequested)
             {
                 failing ??= context.Time.GetTimestamp();
                 if (Left == TimeSpan.Zero || context.Time.GetElapsedTime(failing.Value) > context.OutageTimeout)
@@ -61,8 +61,4 @@ internal sealed class Wish(LockContext context, long started, TimeSpan? wait)
         if (young)
             await Task.Delay(LongestPause / 4, context.Time, cancellationToken).ConfigureAwait(false);
     }
-
-    /// <summary>Whether trying again can help: etcd, the silo or the way to it was not there.</summary>
-    public static bool Passes(Exception exception) =>
-        exception is EtcdException { IsTransient: true } or EtcdException { OutcomeUnknown: true } or OrleansException or TimeoutException;
 }

@@ -117,7 +117,7 @@ internal sealed class HostedCluster : IAsyncDisposable
 
     private sealed class Locks : ISiloConfigurator, IClientBuilderConfigurator
     {
-        public void Configure(ISiloBuilder siloBuilder) => siloBuilder.AddEtcdLocks(options => options.SessionTtl = LockTtl);
+        public void Configure(ISiloBuilder siloBuilder) => siloBuilder.AddEtcdLocks(options => options.SessionTtl = LockTtl).AddEtcdConfig();
 
         public void Configure(Microsoft.Extensions.Configuration.IConfiguration configuration, IClientBuilder clientBuilder) =>
             clientBuilder.AddEtcdLocks(options => options.SessionTtl = LockTtl);

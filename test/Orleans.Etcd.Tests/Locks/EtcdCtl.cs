@@ -17,9 +17,13 @@ internal sealed partial class EtcdCtl : IAsyncDisposable
     public static async Task<EtcdCtl> LockAsync(EtcdServer server, string binary, string lockName) => new(await StartAsync([server.Endpoint], binary, "lock", lockName));
 
     /// <summary>Runs a shell command under the lock and answers what it wrote.</summary>
-    public static async Task<string> RunLockedAsync(IReadOnlyList<Uri> endpoints, string binary, string lockName, string command)
+    public static Task<string> RunLockedAsync(IReadOnlyList<Uri> endpoints, string binary, string lockName, string command) =>
+        RunAsync(endpoints, binary, "lock", lockName, "--", "sh", "-c", command);
+
+    /// <summary>Runs one that ends by itself, and answers what it wrote.</summary>
+    public static async Task<string> RunAsync(IReadOnlyList<Uri> endpoints, string binary, params string[] arguments)
     {
-        using var process = await StartAsync(endpoints, binary, "lock", lockName, "--", "sh", "-c", command);
+        using var process = await StartAsync(endpoints, binary, arguments);
         var output = await process.StandardOutput.ReadToEndAsync();
         await process.WaitForExitAsync();
         return output;

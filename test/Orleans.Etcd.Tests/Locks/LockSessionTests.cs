@@ -77,12 +77,31 @@ public sealed class LockSessionTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
         session.Forget("lock", unclean, isClean: false);
         var handle = Handle(session, LockLayout.Entry(lost), 7);
         Assert.True(session.Hold(handle));
-        await _silo.Etcd.PutAsync(EtcdKeys.Session("orleans", _service, session.Id) + "forced/7", "", session.Id);
+        await _silo.Etcd.PutAsync(EtcdKeys.Session("orleans", _service, session.Id) + "forced/7/" + handle.Entry, "", session.Id);
         await Eventually.IsTrueAsync(() => handle.LostToken.IsCancellationRequested, "it is lost");
         // Its release was under way and is confirmed now.
         session.Forget("lock", lost, isClean: true);
         LockRequest[] next = [Want(session), Want(session), Want(session)];
         Assert.DoesNotContain(next, request => request.RequestId == unclean.RequestId || request.RequestId == lost.RequestId);
+    }
+
+    [Fact]
+    public async Task LocksOfOneToken_AreLostOneByOne()
+    {
+        await using var session = await OpenAsync();
+        var (one, other) = (session.Want("one", Template), session.Want("other", Template));
+        // As those are that were entered in one transaction.
+        var (first, second) = (Handle(session, LockLayout.Entry(one), 7), Handle(session, LockLayout.Entry(other), 7));
+        Assert.True(session.Hold(first) && session.Hold(second));
+        await ForceAsync(second);
+        Assert.False(first.LostToken.IsCancellationRequested);
+        await ForceAsync(first);
+
+        async Task ForceAsync(LockHandle handle)
+        {
+            await _silo.Etcd.PutAsync(EtcdKeys.Session("orleans", _service, session.Id) + $"forced/7/{handle.Entry}", "", session.Id);
+            await Eventually.IsTrueAsync(() => handle.LostToken.IsCancellationRequested, "it is lost");
+        }
     }
 
     [Fact]
@@ -181,7 +200,9 @@ public sealed class LockSessionTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
             Enumerable.Range(0, operations).Select(i => Txn.Put(ByteString.CopyFromUtf8($"{_service}/{i}"), ByteString.CopyFromUtf8($"{token}"))));
     }
 
-    private static LockRequest Want(LockSession session) => session.Want("lock", new LockRequest { Session = 1, RequestId = "-" });
+    private static LockRequest Template => new() { Session = 1, RequestId = "-" };
+
+    private static LockRequest Want(LockSession session) => session.Want("lock", Template);
 
     private string Key(LockRequest request) => EtcdKeys.Lock("orleans", _service, "locks", "lock") + LockLayout.Entry(request);
 

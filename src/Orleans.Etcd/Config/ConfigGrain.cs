@@ -1,0 +1,87 @@
+using System.Collections.Immutable;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
+using Orleans.Concurrency;
+
+namespace Orleans.Etcd;
+
+/// <summary>
+/// Answers for a namespace by its <see cref="ConfigFeed"/>, which does everything. Reentrant, so that those who wait for
+/// news keep nobody waiting; kept alive, since what it has for those who come back is lost with it.
+/// </summary>
+[Reentrant, KeepAlive]
+internal sealed class ConfigGrain(IServiceProvider services, ILogger<ConfigGrain> logger) : Grain, IConfigGrain, IConfigFeedGrain
+{
+    // No call waits longer, so that Orleans' own timeout never ends one.
+    private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(10);
+
+    private ConfigFeed? _feed;
+    private ConfigWriter? _writer;
+    private ConfigObservers? _observers;
+
+    // Found and opened by the first call and not by the activation, whose exceptions reach the caller in another shape.
+    private ConfigFeeds Feeds => services.GetService<ConfigFeeds>() ?? throw new InvalidOperationException("This silo does not serve configuration: call AddEtcdConfig() on every silo.");
+
+    private ConfigFeed Feed => _feed ??= Feeds.Open(this.GetPrimaryKeyString());
+
+    private ConfigWriter Writer => _writer ??= Feeds.Writer(Feed);
+
+    private ConfigObservers Observers => _observers ??= new ConfigObservers(Feed, logger, Feeds.Stopping);
+
+    public async Task<ConfigValue?> Get(string key, ConfigRead? read = null)
+    {
+        ArgumentException.ThrowIfNullOrEmpty(key);
+        return (await StateAsync(read).ConfigureAwait(true)).Find(key, read?.Instance);
+    }
+
+    public async Task<ConfigSnapshot> GetAll(ConfigRead? read = null)
+    {
+        var state = await StateAsync(read).ConfigureAwait(true);
+        return new ConfigSnapshot(Feed.Layout.Name, state.Revision, state.All(read?.Instance));
+    }
+
+    public Task<ConfigCommitResult> Commit(ConfigCommit commit) => Writer.CommitAsync(commit);
+
+    public Task<ImmutableArray<ConfigHistoryEntry>> History(int limit = 20, long before = long.MaxValue) => Writer.HistoryAsync(limit, before);
+
+    public Task<ConfigCommitResult> Rollback(long revision, string? author = null, string? reason = null) => Writer.RollbackAsync(revision, author, reason);
+
+    public Task Subscribe(IConfigObserver observer, ConfigScope? scope = null)
+    {
+        ArgumentNullException.ThrowIfNull(observer);
+        Observers.Add(observer, scope ?? new ConfigScope());
+        return Task.CompletedTask;
+    }
+
+    public Task Unsubscribe(IConfigObserver observer)
+    {
+        ArgumentNullException.ThrowIfNull(observer);
+        Observers.Remove(observer);
+        return Task.CompletedTask;
+    }
+
+    public Task<ConfigPage> Next(ConfigQuery query) =>
+        Feed.NextAsync(query with { Wait = query.Wait < CallLimit ? query.Wait : CallLimit }, Feeds.Stopping);
+
+    public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
+    {
+        if (_observers is not null)
+            await _observers.DisposeAsync().ConfigureAwait(true);
+        if (_feed is not null)
+            await Feeds.CloseAsync(_feed).ConfigureAwait(true);
+    }
+
+    private async Task<ConfigState> StateAsync(ConfigRead? read)
+    {
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(Feeds.Stopping);
+        limit.CancelAfter(CallLimit);
+        try
+        {
+            return await Feed.AtLeastAsync(read?.MinRevision ?? 0, limit.Token).ConfigureAwait(true);
+        }
+        catch (OperationCanceledException) when (!Feeds.Stopping.IsCancellationRequested)
+        {
+            throw new EtcdException(EtcdErrorCode.Unavailable, "Range", $"Namespace '{Feed.Layout.Name}' could not be read from etcd yet: {Feed.LastError?.Message}", outcomeUnknown: false, Feed.LastError);
+        }
+    }
+}

@@ -1,0 +1,249 @@
+using System.Collections.Immutable;
+using Etcdserverpb;
+using Google.Protobuf;
+using Mvccpb;
+
+namespace Orleans.Etcd;
+
+/// <summary>Changes a namespace: one transaction a commit, with a record of it.</summary>
+/// <remarks>
+/// Invariant: a commit is applied as a whole or not at all, once, and its record with it. The number of the record is its own:
+/// of two that take the same one only one is applied, and the other takes the next.
+/// </remarks>
+internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int historyLimit)
+{
+    public const int MostEdits = 3000;
+    public const int MostExpected = 60;
+
+    // Of a transaction in the transaction: etcd takes 128 operations by default, those of both levels together.
+    private const int Chunk = 60;
+
+    // Kept once more in the record; more would make a large value too large.
+    private const int MostKept = 256 * 1024;
+    private const int LongestAuthor = 256;
+    private const int LongestReason = 1024;
+    private const int MostRead = 1000;
+
+    private long _sequence = -1;
+
+    public async Task<ConfigCommitResult> CommitAsync(ConfigCommit commit, Compare? guard = null)
+    {
+        Check(commit);
+        var edits = commit.Edits.Select(edit => (Key: layout.Key(edit.Key), Edit: edit)).ToArray();
+        var expected = edits.Where(one => one.Edit.ExpectedRevision is not null).ToArray();
+        var record = Record(commit).Encode();
+        while (true)
+        {
+            var sequence = await NextSequenceAsync().ConfigureAwait(false);
+            var key = layout.HistoryKey(sequence);
+            var txn = new TxnRequest { Compare = { Txn.CreateRevisionIs(key, 0) }, Failure = { Txn.Get(key) } };
+            txn.Compare.AddRange(expected.Select(one => Txn.ModRevisionIs(one.Key, one.Edit.ExpectedRevision!.Value)));
+            txn.Failure.AddRange(expected.Select(one => Txn.Get(one.Key)));
+            if (guard is not null)
+                txn.Compare.Add(guard);
+            txn.Success.AddRange(Nested([.. edits.Select(one => one.Edit.Content is { } content ? Txn.Put(one.Key, UnsafeByteOperations.UnsafeWrap(content)) : Txn.Delete(one.Key))]));
+            txn.Success.Add(Txn.Put(key, record));
+            if (sequence > historyLimit)
+                txn.Success.Add(Txn.Delete(layout.HistoryKey(sequence - historyLimit)));
+            var response = await etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
+            if (response.Succeeded)
+            {
+                Interlocked.Exchange(ref _sequence, sequence);
+                return new ConfigCommitResult(response.Header.Revision, null);
+            }
+
+            // It was applied, and the answer to the first attempt was lost.
+            if (response.Responses[0].ResponseRange.Kvs is [var taken] && taken.Value.Equals(record))
+                return new ConfigCommitResult(taken.CreateRevision, null);
+            for (var i = 0; i < expected.Length; i++)
+            {
+                var now = response.Responses[i + 1].ResponseRange.Kvs.FirstOrDefault();
+                var edit = expected[i].Edit;
+                if ((now?.ModRevision ?? 0) != edit.ExpectedRevision)
+                    return new ConfigCommitResult(0, new ConfigConflict(edit.Key, edit.ExpectedRevision!.Value, now is null ? null : ConfigValue.Of(edit.Key, now, layer: null)));
+            }
+
+            if (guard is not null && response.Responses[0].ResponseRange.Kvs.Count == 0)
+                return new ConfigCommitResult(0, new ConfigConflict("", 0, null));
+            // Another one has taken the number.
+            Interlocked.Exchange(ref _sequence, -1);
+        }
+    }
+
+    public async Task<ImmutableArray<ConfigHistoryEntry>> HistoryAsync(int limit, long before)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(limit, 1);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(limit, MostRead);
+        return [.. (await RecordsAsync(limit, before).ConfigureAwait(false)).Select(one => new ConfigHistoryEntry(
+            one.Sequence, one.Revision, one.Record.Time, one.Record.Author, one.Record.Reason, [.. one.Record.Edits.Select(edit => edit.Key)]))];
+    }
+
+    public async Task<ConfigCommitResult> RollbackAsync(long revision, string? author, string? reason)
+    {
+        ArgumentOutOfRangeException.ThrowIfLessThan(revision, 1);
+        while (true)
+        {
+            var now = await etcd.RangeAsync(Txn.Range(layout.Prefix), CancellationToken.None).ConfigureAwait(false);
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(revision, now.Header.Revision);
+            var edits = await ThenAsync(revision).ConfigureAwait(false) is { } then ? Differences(now.Kvs, then) : await TakeBackAsync(revision, now.Kvs).ConfigureAwait(false);
+            if (edits.IsEmpty)
+                return new ConfigCommitResult(now.Header.Revision, null);
+            // Nothing that was written meanwhile is to be lost without anybody having seen it.
+            var guard = Txn.NoneModifiedAfter(Txn.Range(layout.Prefix), now.Header.Revision);
+            var result = await CommitAsync(new ConfigCommit { Edits = edits, Author = author, Reason = reason ?? $"Rollback to revision {revision}" }, guard).ConfigureAwait(false);
+            if (result.IsCommitted)
+                return result;
+        }
+    }
+
+    /// <summary>The namespace as etcd knows it to have been; null where it has forgotten.</summary>
+    private async Task<IReadOnlyCollection<KeyValue>?> ThenAsync(long revision)
+    {
+        try
+        {
+            var request = Txn.Range(layout.Prefix);
+            request.Revision = revision;
+            return (await etcd.RangeAsync(request, CancellationToken.None).ConfigureAwait(false)).Kvs;
+        }
+        catch (EtcdException exception) when (exception.Code == EtcdErrorCode.Compacted)
+        {
+            return null;
+        }
+    }
+
+    private ImmutableArray<ConfigEdit> Differences(IEnumerable<KeyValue> now, IReadOnlyCollection<KeyValue> then)
+    {
+        var (present, past) = (now.ToDictionary(kv => kv.Key), then.ToDictionary(kv => kv.Key));
+        var edits = ImmutableArray.CreateBuilder<ConfigEdit>();
+        foreach (var kv in then.Where(kv => present.GetValueOrDefault(kv.Key) is not { } current || !current.Value.Equals(kv.Value)))
+            edits.Add(ConfigEdit.Set(Name(kv.Key), kv.Value.Span));
+        foreach (var key in present.Keys.Where(key => !past.ContainsKey(key)))
+            edits.Add(ConfigEdit.Delete(Name(key)));
+        return edits.ToImmutable();
+    }
+
+    /// <summary>
+    /// What every key that was committed since was made by the last commit up to the revision. One that no commit had made by then,
+    /// and that was made since and never deleted, was not there.
+    /// </summary>
+    private async Task<ImmutableArray<ConfigEdit>> TakeBackAsync(long revision, IEnumerable<KeyValue> now)
+    {
+        HashSet<string> since = new(StringComparer.Ordinal);
+        HashSet<string> deleted = new(StringComparer.Ordinal);
+        Dictionary<string, ConfigRecordEdit> then = new(StringComparer.Ordinal);
+        var present = now.ToDictionary(kv => layout.NameOf(kv.Key) ?? "", StringComparer.Ordinal);
+        for (var before = long.MaxValue; ;)
+        {
+            var records = await RecordsAsync(limit: 100, before).ConfigureAwait(false);
+            foreach (var (sequence, made, record) in records)
+            {
+                before = sequence;
+                foreach (var edit in record.Edits)
+                {
+                    if (made > revision)
+                        since.Add(edit.Key);
+                    else if (since.Contains(edit.Key))
+                        then.TryAdd(edit.Key, edit);
+                    if (made > revision && edit.Deleted)
+                        deleted.Add(edit.Key);
+                }
+            }
+
+            if (records.Any(one => one.Revision <= revision) && since.All(then.ContainsKey))
+                break;
+            if (records.Count > 0)
+                continue;
+            foreach (var key in since.Where(key => !then.ContainsKey(key) && !deleted.Contains(key) && present.GetValueOrDefault(key)?.CreateRevision > revision))
+                then.Add(key, new ConfigRecordEdit { Key = key, Deleted = true });
+            if (since.Count == 0 || !since.All(then.ContainsKey))
+                throw new InvalidOperationException($"etcd has compacted revision {revision}, and the history of commits does not go back as far for all keys that were committed since.");
+            break;
+        }
+
+        var edits = ImmutableArray.CreateBuilder<ConfigEdit>();
+        foreach (var edit in then.Values)
+        {
+            if (!edit.Deleted && edit.Value is null)
+                throw new InvalidOperationException($"etcd has compacted revision {revision}, and what '{edit.Key}' was then is too large to have been kept in the history.");
+            var current = present.GetValueOrDefault(edit.Key)?.Value;
+            if (edit.Deleted && current is not null)
+                edits.Add(ConfigEdit.Delete(edit.Key));
+            else if (!edit.Deleted && (current is null || !current.Span.SequenceEqual(edit.Value)))
+                edits.Add(ConfigEdit.Set(edit.Key, edit.Value.AsSpan()));
+        }
+
+        return edits.ToImmutable();
+    }
+
+    private async Task<List<(long Sequence, long Revision, ConfigRecord Record)>> RecordsAsync(int limit, long before)
+    {
+        var range = Txn.Range(layout.HistoryPrefix);
+        if (before < long.MaxValue)
+            range.RangeEnd = layout.HistoryKey(before);
+        range.Limit = limit;
+        (range.SortOrder, range.SortTarget) = (RangeRequest.Types.SortOrder.Descend, RangeRequest.Types.SortTarget.Key);
+        var response = await etcd.RangeAsync(range, CancellationToken.None).ConfigureAwait(false);
+        var records = new List<(long, long, ConfigRecord)>();
+        foreach (var kv in response.Kvs)
+        {
+            if (layout.SequenceOf(kv.Key) is { } sequence && ConfigRecord.Decode(kv.Value) is { } record)
+                records.Add((sequence, kv.CreateRevision, record));
+        }
+
+        return records;
+    }
+
+    private async Task<long> NextSequenceAsync()
+    {
+        if (Interlocked.Read(ref _sequence) is var last and >= 0)
+            return last + 1;
+        var range = Txn.Range(layout.HistoryPrefix);
+        range.Limit = 1;
+        range.KeysOnly = true;
+        (range.SortOrder, range.SortTarget) = (RangeRequest.Types.SortOrder.Descend, RangeRequest.Types.SortTarget.Key);
+        var response = await etcd.RangeAsync(range, CancellationToken.None).ConfigureAwait(false);
+        return (response.Kvs.FirstOrDefault() is { } newest ? layout.SequenceOf(newest.Key) ?? 0 : 0) + 1;
+    }
+
+    private static void Check(ConfigCommit commit)
+    {
+        ArgumentNullException.ThrowIfNull(commit);
+        if (commit.Edits.IsDefaultOrEmpty)
+            throw new ArgumentException("A commit has at least one edit.", nameof(commit));
+        if (commit.Edits.Length > MostEdits)
+            throw new ArgumentException($"A commit has {commit.Edits.Length} edits; at most {MostEdits} are made at once.", nameof(commit));
+        if (commit.Edits.Count(edit => edit.ExpectedRevision is not null) is var count and > MostExpected)
+            throw new ArgumentException($"{count} edits of the commit expect a revision; at most {MostExpected} can be compared at once.", nameof(commit));
+        if (commit.Edits.FirstOrDefault(edit => edit.ExpectedRevision < 0) is { } negative)
+            throw new ArgumentException($"The revision expected of '{negative.Key}' is negative.", nameof(commit));
+        if (commit.Edits.GroupBy(edit => edit.Key, StringComparer.Ordinal).FirstOrDefault(group => group.Count() > 1) is { } twice)
+            throw new ArgumentException($"The commit has two edits of '{twice.Key}'.", nameof(commit));
+        CheckText(commit.Author, nameof(commit.Author), LongestAuthor);
+        CheckText(commit.Reason, nameof(commit.Reason), LongestReason);
+    }
+
+    private static void CheckText(string? text, string name, int longest)
+    {
+        if (text is not null && (text.Length > longest || !EtcdKeys.IsUtf8(text)))
+            throw new ArgumentException($"{name} must be valid Unicode of at most {longest} characters.", name);
+    }
+
+    private ConfigRecord Record(ConfigCommit commit)
+    {
+        var record = new ConfigRecord { Id = Guid.NewGuid(), Time = etcd.Time.GetUtcNow(), Author = commit.Author, Reason = commit.Reason };
+        var kept = 0;
+        foreach (var edit in commit.Edits)
+        {
+            var fits = edit.Content is { } content && (kept += content.Length) <= MostKept;
+            record.Edits.Add(new ConfigRecordEdit { Key = edit.Key, Deleted = edit.IsDeletion, Value = fits ? edit.Content : null });
+        }
+
+        return record;
+    }
+
+    private static IEnumerable<RequestOp> Nested(RequestOp[] operations) => operations.Length <= Chunk
+        ? operations
+        : operations.Chunk(Chunk).Select(static chunk => new RequestOp { RequestTxn = new TxnRequest { Success = { chunk } } });
+
+    private string Name(ByteString key) => layout.NameOf(key) ?? throw new InvalidOperationException($"A key under {layout.Prefix} is not UTF-8: {key.ToBase64()} (base64). Delete it with another tool.");
+}
