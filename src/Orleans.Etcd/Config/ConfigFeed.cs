@@ -57,6 +57,9 @@ internal sealed class ConfigFeed : IAsyncDisposable
     /// <exception cref="EtcdException">etcd refuses it, which waiting does not change.</exception>
     public async Task<ConfigState> FirstAsync(CancellationToken cancellationToken) => await LookAsync(static state => state, cancellationToken).ConfigureAwait(false);
 
+    /// <summary>The state, once it is another than this.</summary>
+    public Task<ConfigState> OtherThanAsync(ConfigState? seen, CancellationToken cancellationToken) => LookAsync(state => state != seen ? state : null, cancellationToken);
+
     /// <summary>Waits until the view shows a revision.</summary>
     /// <exception cref="EtcdException">etcd refuses it, which waiting does not change.</exception>
     public Task ReachAsync(long revision, CancellationToken cancellationToken) => LookAsync(state => state.Revision >= revision ? state : null, cancellationToken);

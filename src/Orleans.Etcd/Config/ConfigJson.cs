@@ -48,4 +48,5 @@ internal sealed class ConfigRecordEdit
 [JsonSourceGenerationOptions(DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingDefault, PropertyNameCaseInsensitive = true)]
 [JsonSerializable(typeof(ConfigRecord))]
 [JsonSerializable(typeof(ConfigRule))]
+[JsonSerializable(typeof(KeptConfiguration))]
 internal sealed partial class ConfigJson : JsonSerializerContext;

@@ -26,6 +26,16 @@ internal sealed class ConfigLayout
         _prefixUtf8 = Encoding.UTF8.GetBytes(Prefix);
     }
 
+    private ConfigLayout(string prefix)
+    {
+        Name = Prefix = prefix;
+        HistoryPrefix = "";
+        _prefixUtf8 = Encoding.UTF8.GetBytes(prefix);
+    }
+
+    /// <summary>All keys that begin like this, which ends in a slash, as if they were a namespace; to be read only.</summary>
+    public static ConfigLayout At(string prefix) => new(prefix);
+
     public string Name { get; }
 
     public string Prefix { get; }

@@ -2,19 +2,6 @@ using Microsoft.Extensions.Logging;
 
 namespace Orleans.Etcd;
 
-/// <summary>How somebody is told of a namespace.</summary>
-public sealed class ConfigSubscriptionOptions
-{
-    /// <inheritdoc cref="ConfigScope.KeyPrefix" />
-    public string KeyPrefix { get; set; } = "";
-
-    /// <inheritdoc cref="ConfigRead.Instance" />
-    public ConfigInstance? Instance { get; set; }
-
-    /// <summary>Where failures are logged; default nowhere.</summary>
-    public ILogger? Logger { get; set; }
-}
-
 /// <summary>
 /// Asks what comes next, from whoever knows, and tells a handler: one notification after another, on the scheduler of whoever
 /// subscribed.
@@ -44,10 +31,9 @@ internal sealed partial class ConfigSubscription : IAsyncDisposable
     private readonly AsyncLocal<bool> _isHandler = new();
     private int _disposed;
 
-    private ConfigSubscription(string name, Func<ConfigQuery, CancellationToken, Task<ConfigPage>> next, Func<ConfigNotification, Task> handler, ConfigSubscriptionOptions options)
+    private ConfigSubscription(string name, Func<ConfigQuery, CancellationToken, Task<ConfigPage>> next, Func<ConfigNotification, Task> handler, ConfigScope scope, ILogger? logger)
     {
-        (_name, _next, _handler, _logger) = (name, next, handler, options.Logger);
-        _scope = new ConfigScope { KeyPrefix = options.KeyPrefix, Instance = options.Instance };
+        (_name, _next, _handler, _scope, _logger) = (name, next, handler, scope, logger);
         _scheduler = TaskScheduler.Current;
         _loop = Detached.Run(RunAsync);
     }
@@ -58,12 +44,13 @@ internal sealed partial class ConfigSubscription : IAsyncDisposable
         string name,
         Func<ConfigQuery, CancellationToken, Task<ConfigPage>> next,
         Func<ConfigNotification, Task> handler,
-        ConfigSubscriptionOptions? options,
+        ConfigScope? scope,
+        ILogger? logger,
         CancellationToken cancellationToken)
     {
         ArgumentNullException.ThrowIfNull(handler);
         cancellationToken.ThrowIfCancellationRequested();
-        var subscription = new ConfigSubscription(name, next, handler, options ?? new ConfigSubscriptionOptions());
+        var subscription = new ConfigSubscription(name, next, handler, scope ?? new ConfigScope(), logger);
         try
         {
             await subscription._first.Task.WaitAsync(cancellationToken).ConfigureAwait(false);

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using Microsoft.Extensions.Logging;
 
 namespace Orleans.Etcd;
 
@@ -41,15 +42,10 @@ internal sealed class ConfigView(ConfigFeed feed, ConfigInstance instance) : ICo
 
     public Task ReadyAsync(long minRevision = 0, CancellationToken cancellationToken = default) => feed.ReachAsync(minRevision, cancellationToken);
 
-    public Task<IAsyncDisposable> SubscribeAsync(Func<ConfigNotification, Task> handler, ConfigSubscriptionOptions? options = null, CancellationToken cancellationToken = default)
+    public Task<IAsyncDisposable> SubscribeAsync(Func<ConfigNotification, Task> handler, ConfigScope? scope = null, ILogger? logger = null, CancellationToken cancellationToken = default)
     {
-        options ??= new ConfigSubscriptionOptions();
-        return ConfigSubscription.StartAsync(
-            Namespace,
-            feed.NextAsync,
-            handler,
-            new ConfigSubscriptionOptions { KeyPrefix = options.KeyPrefix, Instance = options.Instance ?? instance, Logger = options.Logger },
-            cancellationToken);
+        scope ??= new ConfigScope();
+        return ConfigSubscription.StartAsync(Namespace, feed.NextAsync, handler, scope with { Instance = scope.Instance ?? instance }, logger, cancellationToken);
     }
 
     private sealed record Seen(ConfigState State, ImmutableDictionary<string, ConfigValue> Values);

@@ -64,7 +64,7 @@ public interface IConfigGrain : IGrainWithStringKey
 
     /// <summary>
     /// Tells an observer the whole namespace, and every change from then on, until a minute after this was last called for it:
-    /// to be repeated. <see cref="ConfigGrainExtensions.SubscribeAsync"/> does all that by itself.
+    /// to be repeated. <see cref="Hosting.EtcdConfigGrainExtensions.SubscribeAsync"/> does all that by itself.
     /// </summary>
     /// <param name="observer">A reference made with <c>CreateObjectReference</c>.</param>
     /// <param name="scope">What of the namespace, and for whom.</param>

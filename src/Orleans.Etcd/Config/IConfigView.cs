@@ -1,3 +1,5 @@
+using Microsoft.Extensions.Logging;
+
 namespace Orleans.Etcd;
 
 /// <summary>
@@ -48,6 +50,6 @@ public interface IConfigView
     /// <exception cref="EtcdException">etcd refuses to have it read.</exception>
     Task ReadyAsync(long minRevision = 0, CancellationToken cancellationToken = default);
 
-    /// <inheritdoc cref="ConfigGrainExtensions.SubscribeAsync" />
-    Task<IAsyncDisposable> SubscribeAsync(Func<ConfigNotification, Task> handler, ConfigSubscriptionOptions? options = null, CancellationToken cancellationToken = default);
+    /// <inheritdoc cref="Hosting.EtcdConfigGrainExtensions.SubscribeAsync" />
+    Task<IAsyncDisposable> SubscribeAsync(Func<ConfigNotification, Task> handler, ConfigScope? scope = null, ILogger? logger = null, CancellationToken cancellationToken = default);
 }

@@ -210,7 +210,7 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
         await CommitAsync(ConfigEdit.Set("b/0", "0"));
         await ReachAsync();
         await using var one = await SubscribeAsync(all);
-        await using var other = await SubscribeAsync(some, new ConfigSubscriptionOptions { KeyPrefix = "b/" });
+        await using var other = await SubscribeAsync(some, new ConfigScope { KeyPrefix = "b/" });
         Assert.Equal((1, 1), (all.Snapshots, some.Snapshots));
         for (var i = 0; i < 50; i++)
             await CommitAsync(ConfigEdit.Set(i % 10 == 0 ? "b/1" : "a", $"{i}"));
@@ -238,6 +238,7 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
                     await gate.WaitAsync();
                 first = false;
             },
+            null,
             null,
             CancellationToken.None);
         await using var other = await SubscribeAsync(quick);
@@ -268,6 +269,7 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
                 return told.Count is 1 or 3 ? throw new InvalidOperationException("of a user's") : Task.CompletedTask;
             },
             null,
+            null,
             CancellationToken.None);
         Assert.Equal(2, told.Count);
         await CommitAsync(ConfigEdit.Set("a", "1"));
@@ -291,6 +293,7 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
                     await subscription.DisposeAsync();
             },
             null,
+            null,
             CancellationToken.None);
         await CommitAsync(ConfigEdit.Set("a", "1"));
         await Eventually.IsTrueAsync(() => told == 2, "it is told");
@@ -306,7 +309,7 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
         var told = new ConfigReplay();
         await using var second = Feed();
         var feed = _feed;
-        await using var subscription = await ConfigSubscription.StartAsync(Name, (query, token) => feed.NextAsync(query, token), told.OnAsync, null, CancellationToken.None);
+        await using var subscription = await ConfigSubscription.StartAsync(Name, (query, token) => feed.NextAsync(query, token), told.OnAsync, null, null, CancellationToken.None);
         for (var round = 0; round < 6; round++)
         {
             var made = await CommitAsync(ConfigEdit.Set("a", $"{round}"));
@@ -324,8 +327,8 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
         var eu = new ConfigInstance("silo-1") { Labels = ImmutableDictionary<string, string>.Empty.Add("zone", "eu") };
         var (there, elsewhere, nobody) = (new ConfigReplay(), new ConfigReplay(), new ConfigReplay());
         await CommitAsync(ConfigEdit.Set("limit", "10"), ConfigEdit.Set("other", "1"));
-        await using var one = await SubscribeAsync(there, new ConfigSubscriptionOptions { Instance = eu });
-        await using var two = await SubscribeAsync(elsewhere, new ConfigSubscriptionOptions { Instance = new ConfigInstance("silo-2") });
+        await using var one = await SubscribeAsync(there, new ConfigScope { Instance = eu });
+        await using var two = await SubscribeAsync(elsewhere, new ConfigScope { Instance = new ConfigInstance("silo-2") });
         await using var three = await SubscribeAsync(nobody);
         await CommitAsync(ConfigEdit.SetOverlay("trial", "limit", "20"), ConfigEdit.SetOverlay("trial", "new", "1"));
         Assert.Equal("10", (await ReachAsync()).Find("limit", eu)!.Text);
@@ -392,8 +395,8 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
         return result;
     }
 
-    private Task<IAsyncDisposable> SubscribeAsync(ConfigReplay replay, ConfigSubscriptionOptions? options = null) =>
-        ConfigSubscription.StartAsync(Name, _feed.NextAsync, replay.OnAsync, options, CancellationToken.None);
+    private Task<IAsyncDisposable> SubscribeAsync(ConfigReplay replay, ConfigScope? scope = null) =>
+        ConfigSubscription.StartAsync(Name, _feed.NextAsync, replay.OnAsync, scope, null, CancellationToken.None);
 
     /// <summary>The view as it is once it shows all that was written.</summary>
     private async Task<ConfigState> ReachAsync(long revision = 0)

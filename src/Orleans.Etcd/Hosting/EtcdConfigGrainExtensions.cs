@@ -1,7 +1,10 @@
-namespace Orleans.Etcd;
+using Microsoft.Extensions.Logging;
+using Orleans.Etcd;
+
+namespace Orleans.Hosting;
 
 /// <summary>Typed reads and subscriptions of a namespace.</summary>
-public static class ConfigGrainExtensions
+public static class EtcdConfigGrainExtensions
 {
     /// <summary>A value as a type, or a default where there is none.</summary>
     /// <typeparam name="T">What to read it as; see <see cref="ConfigValue.As{T}"/>.</typeparam>
@@ -41,18 +44,20 @@ public static class ConfigGrainExtensions
     /// </remarks>
     /// <param name="config">The namespace.</param>
     /// <param name="handler">Called with one notification at a time.</param>
-    /// <param name="options">What of the namespace, for whom, and where to log.</param>
+    /// <param name="scope">What of the namespace, and for whom.</param>
+    /// <param name="logger">Where failures are logged; default nowhere.</param>
     /// <param name="cancellationToken">Ends the wait for the first notification; not the subscription.</param>
     /// <returns>The subscription, when the handler has returned from the first notification; disposing it ends it.</returns>
     /// <exception cref="InvalidOperationException"><c>AddEtcdConfig()</c> was not called on the silo.</exception>
     public static Task<IAsyncDisposable> SubscribeAsync(
         this IConfigGrain config,
         Func<ConfigNotification, Task> handler,
-        ConfigSubscriptionOptions? options = null,
+        ConfigScope? scope = null,
+        ILogger? logger = null,
         CancellationToken cancellationToken = default)
     {
         ArgumentNullException.ThrowIfNull(config);
         var feed = config.AsReference<IConfigFeedGrain>();
-        return ConfigSubscription.StartAsync(config.GetPrimaryKeyString(), (query, token) => ConfigSubscription.AskAsync(feed, query, token), handler, options, cancellationToken);
+        return ConfigSubscription.StartAsync(config.GetPrimaryKeyString(), (query, token) => ConfigSubscription.AskAsync(feed, query, token), handler, scope, logger, cancellationToken);
     }
 }
