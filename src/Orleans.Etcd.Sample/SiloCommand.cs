@@ -1,4 +1,5 @@
 using System.Net;
+using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Orleans.Configuration;
@@ -16,6 +17,7 @@ internal static class SiloCommand
         builder.UseOrleans(silo => silo
             .UseEtcdClustering(endpoints)
             .AddEtcdLocks()
+            .AddEtcdConfig(options => options.Namespaces.Add(Gates.Namespace(cluster)))
             .Configure<ClusterOptions>(options =>
             {
                 options.ServiceId = "stadium";
@@ -23,6 +25,7 @@ internal static class SiloCommand
             })
             .Configure<SiloOptions>(options => options.SiloName = name)
             .ConfigureEndpoints(IPAddress.Loopback, siloPort, gatewayPort));
+        builder.Services.AddSingleton(services => services.GetRequiredKeyedService<IConfigView>(Gates.Namespace(cluster)));
         using var host = builder.Build();
         // The parent holds our standard input: its end, however it came about, is ours too.
         _ = Task.Run(async () =>

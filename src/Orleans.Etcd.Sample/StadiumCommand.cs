@@ -8,12 +8,12 @@ using Orleans.Etcd.Testing;
 namespace Orleans.Etcd.Sample;
 
 /// <summary>
-/// Three silos and a client; one silo leaves, one is killed, a new one joins, while calls go on and the client holds a lock.
+/// Three silos and a client; one silo leaves, one is killed, a new one joins, while calls go on, a limit is changed in etcd, and the client holds a lock.
 /// Every step counts only when the cluster itself says that it has happened.
 /// </summary>
 internal sealed class StadiumCommand(string? endpoints, bool once)
 {
-    private const int Steps = 14;
+    private const int Steps = 16;
     private static readonly TimeSpan ConnectLimit = TimeSpan.FromSeconds(60);
     private static readonly TimeSpan JoinLimit = TimeSpan.FromSeconds(40);
     private static readonly TimeSpan LeaveLimit = TimeSpan.FromSeconds(30);
@@ -84,6 +84,11 @@ internal sealed class StadiumCommand(string? endpoints, bool once)
         {
             await StepAsync("three silos joined", () => board.SeesAsync(SiloStatus.Active, JoinLimit, cancellationToken, "silo-1", "silo-2", "silo-3"));
             await StepAsync("all three answer calls", () => AnswerAsync(calls, cancellationToken, "silo-1", "silo-2", "silo-3"));
+
+            Heading("A limit in etcd is changed while the cluster runs");
+            var gates = new Gates(grains, host.Services.GetRequiredService<EtcdConnection>(), _cluster, Show);
+            await StepAsync("etcdctl closed the gates on every silo", () => gates.CloseByHandAsync(cancellationToken, "silo-1", "silo-2", "silo-3"));
+            await StepAsync("a commit opened them again", () => gates.OpenByCommitAsync(cancellationToken, "silo-1", "silo-2", "silo-3"));
 
             Heading("silo-2 leaves gracefully (SIGTERM)");
             _silos["silo-2"].Terminate();

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Diagnostics;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Logging;
 using Orleans.Concurrency;
@@ -10,7 +11,7 @@ namespace Orleans.Etcd;
 /// news keep nobody waiting; kept alive, since what it has for those who come back is lost with it.
 /// </summary>
 [Reentrant, KeepAlive]
-internal sealed class ConfigGrain(IServiceProvider services, ILogger<ConfigGrain> logger) : Grain, IConfigGrain, IConfigFeedGrain
+internal sealed partial class ConfigGrain(IServiceProvider services, ILogger<ConfigGrain> logger) : Grain, IConfigGrain, IConfigFeedGrain
 {
     // No call waits longer, so that Orleans' own timeout never ends one.
     private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(10);
@@ -40,11 +41,12 @@ internal sealed class ConfigGrain(IServiceProvider services, ILogger<ConfigGrain
         return new ConfigSnapshot(Feed.Layout.Name, state.Revision, state.All(read?.Instance));
     }
 
-    public Task<ConfigCommitResult> Commit(ConfigCommit commit) => Writer.CommitAsync(commit);
+    public Task<ConfigCommitResult> Commit(ConfigCommit commit) => WriteAsync("config commit", () => Writer.CommitAsync(commit));
 
     public Task<ImmutableArray<ConfigHistoryEntry>> History(int limit = 20, long before = long.MaxValue) => Writer.HistoryAsync(limit, before);
 
-    public Task<ConfigCommitResult> Rollback(long revision, string? author = null, string? reason = null) => Writer.RollbackAsync(revision, author, reason);
+    public Task<ConfigCommitResult> Rollback(long revision, string? author = null, string? reason = null) =>
+        WriteAsync("config rollback", () => Writer.RollbackAsync(revision, author, reason));
 
     public Task Subscribe(IConfigObserver observer, ConfigScope? scope = null)
     {
@@ -71,6 +73,27 @@ internal sealed class ConfigGrain(IServiceProvider services, ILogger<ConfigGrain
             await Feeds.CloseAsync(_feed).ConfigureAwait(true);
     }
 
+    /// <summary>In a span, and with a log line; neither tells what was written.</summary>
+    private async Task<ConfigCommitResult> WriteAsync(string operation, Func<Task<ConfigCommitResult>> write)
+    {
+        using var span = EtcdActivity.Start(operation, this.GetPrimaryKeyString());
+        try
+        {
+            var result = await write().ConfigureAwait(true);
+            span?.SetTag("orleans.etcd.config.revision", result.Revision).SetTag("orleans.etcd.config.conflict", result.Conflict?.Key);
+            if (result.IsCommitted)
+                Log.Committed(logger, this.GetPrimaryKeyString(), result.Revision);
+            else
+                Log.Conflicted(logger, this.GetPrimaryKeyString(), result.Conflict!.Key, result.Conflict.ExpectedRevision);
+            return result;
+        }
+        catch (Exception exception)
+        {
+            span?.SetStatus(ActivityStatusCode.Error, exception.GetType().Name);
+            throw;
+        }
+    }
+
     private async Task<ConfigState> StateAsync(ConfigRead? read)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(Feeds.Stopping);
@@ -83,5 +106,14 @@ internal sealed class ConfigGrain(IServiceProvider services, ILogger<ConfigGrain
         {
             throw new EtcdException(EtcdErrorCode.Unavailable, "Range", $"Namespace '{Feed.Layout.Name}' could not be read from etcd yet: {Feed.LastError?.Message}", outcomeUnknown: false, Feed.LastError);
         }
+    }
+
+    private static partial class Log
+    {
+        [LoggerMessage(127, LogLevel.Information, "Config {Namespace} was changed at revision {Revision}")]
+        public static partial void Committed(ILogger logger, string @namespace, long revision);
+
+        [LoggerMessage(128, LogLevel.Information, "Config {Namespace} was not changed: {Key} is not at revision {Expected} as expected")]
+        public static partial void Conflicted(ILogger logger, string @namespace, string key, long expected);
     }
 }

@@ -27,6 +27,9 @@ internal static class EtcdActivity
         Activity.Current = current;
     }
 
+    /// <summary>Starts a span about a namespace; null where nobody listens.</summary>
+    public static Activity? Start(string operation, string @namespace) => Source.StartActivity(operation)?.SetTag("orleans.etcd.config.namespace", @namespace);
+
     /// <summary>Starts a span about a lock; null where nobody listens.</summary>
     public static Activity? Start(string operation, KeyValuePair<string, object?> kind, string name, ActivityContext parent) => Source.StartActivity(
         operation,
