@@ -32,9 +32,11 @@ internal sealed class ConfigFeed : IAsyncDisposable
     private readonly RangeWatch _watch;
     private readonly Task _loop;
     private readonly object _lock = new();
-    private readonly Queue<ConfigDelta> _steps = new();
+    // Of what etcd was before it was restored: whoever comes from there knows what never was.
+    private readonly HashSet<Guid> _endedStreams = [];
     private long _bytes;
-    private ConfigState? _state;
+    private Known? _known;
+    private long _confirmed;
     private TaskCompletionSource _changed = NewChanged();
     private bool _ended;
 
@@ -48,34 +50,41 @@ internal sealed class ConfigFeed : IAsyncDisposable
     public ConfigLayout Layout => _layout;
 
     /// <summary>The latest state; null until it has been read for the first time.</summary>
-    public ConfigState? State => Volatile.Read(ref _state);
+    public ConfigState? State => Volatile.Read(ref _known)?.State;
 
     /// <summary>Why it is not up to date at the moment; null while it is.</summary>
     public Exception? LastError => _watch.LastError;
 
     /// <summary>The state, once it has been read.</summary>
     /// <exception cref="EtcdException">etcd refuses it, which waiting does not change.</exception>
-    public async Task<ConfigState> FirstAsync(CancellationToken cancellationToken) => await LookAsync(static state => state, cancellationToken).ConfigureAwait(false);
+    public Task<ConfigState> FirstAsync(CancellationToken cancellationToken) => LookAsync(static known => known.State, cancellationToken);
 
     /// <summary>The state, once it is another than this.</summary>
-    public Task<ConfigState> OtherThanAsync(ConfigState? seen, CancellationToken cancellationToken) => LookAsync(state => state != seen ? state : null, cancellationToken);
+    public Task<ConfigState> OtherThanAsync(ConfigState? seen, CancellationToken cancellationToken) => LookAsync(known => known.State != seen ? known.State : null, cancellationToken);
 
-    /// <summary>Waits until the view shows a revision.</summary>
-    /// <exception cref="EtcdException">etcd refuses it, which waiting does not change.</exception>
-    public Task ReachAsync(long revision, CancellationToken cancellationToken) => LookAsync(state => state.Revision >= revision ? state : null, cancellationToken);
+    /// <summary>Waits until the view shows all that etcd had at a revision.</summary>
+    /// <exception cref="EtcdException">etcd refuses it, or does not know the revision yet.</exception>
+    public async Task ReachAsync(long revision, CancellationToken cancellationToken)
+    {
+        var state = await AtLeastAsync(revision, cancellationToken).ConfigureAwait(false);
+        // Or nothing of the namespace was changed at that revision, nor since the last one that was.
+        await LookAsync(known => known.State.Revision >= state.Revision || known.State.HasSameAs(state) ? known.State : null, cancellationToken).ConfigureAwait(false);
+        Confirm(state.Revision);
+    }
 
     /// <summary>The state at a revision or later; asks etcd itself where the view does not show it soon.</summary>
     /// <exception cref="EtcdException">etcd fails, or does not know the revision yet.</exception>
     public async Task<ConfigState> AtLeastAsync(long revision, CancellationToken cancellationToken)
     {
-        var state = State ?? await FirstAsync(cancellationToken).ConfigureAwait(false);
-        if (state.Revision >= revision)
-            return state;
+        if (State is { } at && (at.Revision >= revision || Interlocked.Read(ref _confirmed) >= revision))
+            return at;
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        if (await FirstAsync(cancellationToken).ConfigureAwait(false) is { } first && first.Revision >= revision)
+            return first;
         limit.CancelAfter(Lag);
         try
         {
-            return await LookAsync(newer => newer.Revision >= revision ? newer : null, limit.Token).ConfigureAwait(false);
+            return await LookAsync(known => known.State.Revision >= revision ? known.State : null, limit.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
@@ -85,7 +94,10 @@ internal sealed class ConfigFeed : IAsyncDisposable
         var response = await _etcd.RangeAsync(Txn.Range(_layout.Prefix), cancellationToken).ConfigureAwait(false);
         if (response.Header.Revision < revision)
             throw new EtcdException(EtcdErrorCode.InvalidRequest, "Range", $"etcd is at revision {response.Header.Revision} and knows nothing of revision {revision} yet.", outcomeUnknown: false);
-        return ConfigState.Apply(null, new RangeState().Replace(response)!, _layout, _logger).After;
+        var read = ConfigState.Apply(null, new RangeState().Replace(response)!, _layout, _logger).After;
+        if (State is { } now && now.HasSameAs(read))
+            Confirm(read.Revision);
+        return read;
     }
 
     /// <summary>What comes after something, once there is anything; an empty answer when the wait is over.</summary>
@@ -100,9 +112,9 @@ internal sealed class ConfigFeed : IAsyncDisposable
             if (await WasRestoredAsync(after, limit.Token).ConfigureAwait(false))
                 after = default;
             return await LookAsync(
-                state =>
+                known =>
                 {
-                    var page = Page(state, query, after);
+                    var page = Page(known, query, after);
                     // What does not concern the one who asks moves its cursor on.
                     after = page.Next;
                     return page.Notifications.IsEmpty ? null : page;
@@ -131,20 +143,20 @@ internal sealed class ConfigFeed : IAsyncDisposable
         return response.Header.Revision < after.Revision;
     }
 
-    /// <summary>Under the lock.</summary>
-    private ConfigPage Page(ConfigState state, ConfigQuery query, ConfigCursor after)
+    private ConfigPage Page(Known known, ConfigQuery query, ConfigCursor after)
     {
+        var (state, steps) = known;
         if (after.Stream != state.Cursor.Stream)
         {
             // Another view, that of another silo perhaps, which may be behind. Nobody is told what is older than what they know.
-            if (after.ClusterId != state.Cursor.ClusterId || after.Revision < state.Revision)
+            if (after.ClusterId != state.Cursor.ClusterId || after.Revision < state.Revision || HasEnded(after.Stream))
                 return Whole(state, query);
             return new ConfigPage([], after.Revision == state.Revision ? state.Cursor : after);
         }
 
         if (after.Revision >= state.Revision)
             return new ConfigPage([], after);
-        if (!_steps.TryPeek(out var oldest) || oldest.Before!.Revision > after.Revision)
+        if (steps.IsEmpty || steps[0].Before!.Revision > after.Revision)
         {
             EtcdMeter.ConfigDrops.Add(1);
             return Whole(state, query);
@@ -152,89 +164,119 @@ internal sealed class ConfigFeed : IAsyncDisposable
 
         var told = ImmutableArray.CreateBuilder<ConfigNotification>();
         var (previous, bytes) = (after.Revision, 0L);
-        foreach (var step in _steps)
+        for (var i = FirstAfter(steps, after.Revision); i < steps.Length && told.Count < MostInPage && bytes < MostBytesInPage; i++)
         {
-            if (step.After.Revision <= after.Revision)
-                continue;
-            var changes = step.Changes(query.Scope);
-            after = step.After.Cursor;
+            var changes = steps[i].Changes(query.Scope);
+            after = steps[i].After.Cursor;
             if (changes.IsEmpty)
                 continue;
             told.Add(new ConfigNotification { Namespace = _layout.Name, PreviousRevision = previous, Revision = after.Revision, Changes = changes });
             previous = after.Revision;
-            bytes += step.Size;
-            if (told.Count >= MostInPage || bytes >= MostBytesInPage)
-                break;
+            bytes += changes.Sum(static change => (change.Old?.Content.Length ?? 0) + (change.New?.Content.Length ?? 0));
         }
 
         return new ConfigPage(told.ToImmutable(), after);
+    }
+
+    private static int FirstAfter(ImmutableArray<ConfigDelta> steps, long revision)
+    {
+        var (low, high) = (0, steps.Length);
+        while (low < high)
+        {
+            var middle = (low + high) / 2;
+            if (steps[middle].After.Revision <= revision)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+
+        return low;
     }
 
     private ConfigPage Whole(ConfigState state, ConfigQuery query) => new(
         [new ConfigNotification { Namespace = _layout.Name, PreviousRevision = query.After.Revision, Revision = state.Revision, Snapshot = state.All(query.Scope.Instance, query.Scope.KeyPrefix) }],
         state.Cursor);
 
-    private async Task<T> LookAsync<T>(Func<ConfigState, T?> look, CancellationToken cancellationToken)
+    private bool HasEnded(Guid stream)
+    {
+        lock (_lock)
+            return _endedStreams.Contains(stream);
+    }
+
+    private void Confirm(long revision)
+    {
+        lock (_lock)
+            _confirmed = Math.Max(_confirmed, revision);
+    }
+
+    /// <summary>Looks, and again whenever there is something new. Nobody looks under a lock.</summary>
+    private async Task<T> LookAsync<T>(Func<Known, T?> look, CancellationToken cancellationToken)
         where T : class
     {
         while (true)
         {
-            Task changed;
-            lock (_lock)
+            // First, so that what comes after the look is not missed.
+            var changed = Volatile.Read(ref _changed).Task;
+            if (Volatile.Read(ref _known) is { } known)
             {
-                if (_state is not null && look(_state) is { } found)
+                if (look(known) is { } found)
                     return found;
-                if (_state is null && LastError is EtcdException { IsTransient: false } refused)
-                    throw new EtcdException(refused.Code, refused.Operation, refused.Message, outcomeUnknown: false, refused);
-                ObjectDisposedException.ThrowIf(_ended, this);
-                changed = _changed.Task;
+            }
+            else if (LastError is EtcdException { IsTransient: false } refused)
+            {
+                throw new EtcdException(refused.Code, refused.Operation, refused.Message, outcomeUnknown: false, refused);
             }
 
+            ObjectDisposedException.ThrowIf(Volatile.Read(ref _ended), this);
             await changed.WaitAsync(cancellationToken).ConfigureAwait(false);
         }
     }
 
     private async Task RunAsync()
     {
-        await foreach (var batch in _watch.Batches.ReadAllAsync().ConfigureAwait(false))
-            Take(batch);
-        lock (_lock)
-            _ended = true;
-        Pulse();
+        try
+        {
+            await foreach (var batch in _watch.Batches.ReadAllAsync().ConfigureAwait(false))
+                Take(batch);
+        }
+        finally
+        {
+            Volatile.Write(ref _ended, true);
+            Pulse();
+        }
     }
 
     private void Take(RevisionBatch batch)
     {
-        var step = ConfigState.Apply(_state, batch, _layout, _logger);
-        lock (_lock)
+        var (before, steps) = _known is { } known ? known : new Known(null!, []);
+        var step = ConfigState.Apply(before, batch, _layout, _logger);
+        if (before is not null && before.Cursor.Stream == step.After.Cursor.Stream)
         {
-            var follows = _state?.Cursor.Stream == step.After.Cursor.Stream;
-            if (!follows)
+            _bytes += step.Size;
+            var from = 0;
+            while (from < steps.Length && (steps.Length - from >= MostSteps || _bytes > MostBytes))
+                _bytes -= steps[from++].Size;
+            steps = [.. steps.AsSpan()[from..], step];
+        }
+        else
+        {
+            (steps, _bytes) = ([], 0);
+            lock (_lock)
             {
-                _steps.Clear();
-                _bytes = 0;
+                _confirmed = 0;
+                if (before is not null)
+                    _endedStreams.Add(before.Cursor.Stream);
             }
-            else
-            {
-                _steps.Enqueue(step);
-                _bytes += step.Size;
-            }
-
-            while (_steps.Count > MostSteps || (_bytes > MostBytes && _steps.Count > 0))
-                _bytes -= _steps.Dequeue().Size;
-            Volatile.Write(ref _state, step.After);
         }
 
+        Volatile.Write(ref _known, new Known(step.After, steps));
         Pulse();
     }
 
-    private void Pulse()
-    {
-        TaskCompletionSource changed;
-        lock (_lock)
-            (changed, _changed) = (_changed, NewChanged());
-        changed.TrySetResult();
-    }
+    private void Pulse() => Interlocked.Exchange(ref _changed, NewChanged()).TrySetResult();
 
     private static TaskCompletionSource NewChanged() => new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>A state, and the steps that led there.</summary>
+    private sealed record Known(ConfigState State, ImmutableArray<ConfigDelta> Steps);
 }

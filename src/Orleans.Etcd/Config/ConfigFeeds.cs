@@ -3,11 +3,12 @@ using Microsoft.Extensions.Logging;
 namespace Orleans.Etcd;
 
 /// <summary>The namespaces that a silo watches, each once: for its grains and for what is injected. Thread safe.</summary>
-internal sealed class ConfigFeeds(EtcdConnection etcd, string root, string history, int historyLimit, ILoggerFactory loggers) : IAsyncDisposable
+internal sealed class ConfigFeeds(EtcdConnection etcd, string root, string history, int historyLimit, ILoggerFactory loggers) : IAsyncDisposable, IDisposable
 {
     private readonly Dictionary<string, (ConfigFeed Feed, int Users)> _open = new(StringComparer.Ordinal);
     private readonly CancellationTokenSource _stopping = new();
     private readonly ILogger _logger = loggers.CreateLogger<ConfigFeed>();
+    private bool _disposed;
 
     /// <summary>Cancelled when no call is to wait for anything any more.</summary>
     public CancellationToken Stopping => _stopping.Token;
@@ -18,6 +19,7 @@ internal sealed class ConfigFeeds(EtcdConnection etcd, string root, string histo
     {
         lock (_open)
         {
+            ObjectDisposedException.ThrowIf(_disposed, this);
             var (feed, users) = _open.GetValueOrDefault(name);
             feed ??= new ConfigFeed(etcd, new ConfigLayout(root, history, name), _logger);
             _open[name] = (feed, users + 1);
@@ -48,12 +50,16 @@ internal sealed class ConfigFeeds(EtcdConnection etcd, string root, string histo
     /// <summary>Ends all waits as the silo begins to stop: Orleans deactivates no grain while a call is in it.</summary>
     public void EndWaits() => _stopping.Cancel();
 
+    /// <summary>Does not wait for the watches to end.</summary>
+    public void Dispose() => Detached.Start(() => DisposeAsync().AsTask());
+
     public async ValueTask DisposeAsync()
     {
         EndWaits();
         ConfigFeed[] open;
         lock (_open)
         {
+            _disposed = true;
             open = [.. _open.Values.Select(one => one.Feed)];
             _open.Clear();
         }

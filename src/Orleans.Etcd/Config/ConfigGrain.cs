@@ -16,6 +16,9 @@ internal sealed partial class ConfigGrain(IServiceProvider services, ILogger<Con
     // No call waits longer, so that Orleans' own timeout never ends one.
     private static readonly TimeSpan CallLimit = TimeSpan.FromSeconds(10);
 
+    // Shorter than what Orleans takes for a slow call, and says so.
+    private static readonly TimeSpan NewsLimit = TimeSpan.FromSeconds(4);
+
     private ConfigFeed? _feed;
     private ConfigWriter? _writer;
     private ConfigObservers? _observers;
@@ -62,8 +65,18 @@ internal sealed partial class ConfigGrain(IServiceProvider services, ILogger<Con
         return Task.CompletedTask;
     }
 
-    public Task<ConfigPage> Next(ConfigQuery query) =>
-        Feed.NextAsync(query with { Wait = query.Wait < CallLimit ? query.Wait : CallLimit }, Feeds.Stopping);
+    public async Task<ConfigPage> Next(ConfigQuery query)
+    {
+        try
+        {
+            return await Feed.NextAsync(query with { Wait = query.Wait < NewsLimit ? query.Wait : NewsLimit }, Feeds.Stopping).ConfigureAwait(true);
+        }
+        catch (OperationCanceledException) when (Feeds.Stopping.IsCancellationRequested)
+        {
+            // Another silo is asked next.
+            return new ConfigPage([], query.After);
+        }
+    }
 
     public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
     {
@@ -102,9 +115,10 @@ internal sealed partial class ConfigGrain(IServiceProvider services, ILogger<Con
         {
             return await Feed.AtLeastAsync(read?.MinRevision ?? 0, limit.Token).ConfigureAwait(true);
         }
-        catch (OperationCanceledException) when (!Feeds.Stopping.IsCancellationRequested)
+        catch (OperationCanceledException)
         {
-            throw new EtcdException(EtcdErrorCode.Unavailable, "Range", $"Namespace '{Feed.Layout.Name}' could not be read from etcd yet: {Feed.LastError?.Message}", outcomeUnknown: false, Feed.LastError);
+            var reason = Feeds.Stopping.IsCancellationRequested ? "the silo is stopping" : Feed.LastError?.Message ?? "no answer";
+            throw new EtcdException(EtcdErrorCode.Unavailable, "Range", $"Namespace '{Feed.Layout.Name}' could not be read from etcd yet: {reason}", outcomeUnknown: false);
         }
     }
 

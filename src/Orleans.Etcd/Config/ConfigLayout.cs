@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text;
+using Etcdserverpb;
 using Google.Protobuf;
 
 namespace Orleans.Etcd;
@@ -79,6 +80,9 @@ internal sealed class ConfigLayout
 
     /// <summary>In the order of their numbers.</summary>
     public ByteString HistoryKey(long sequence) => ByteString.CopyFromUtf8(HistoryPrefix + sequence.ToString("D12", CultureInfo.InvariantCulture));
+
+    /// <summary>The keys of the history, and none that others may have put beside them.</summary>
+    public RangeRequest Numbers => new() { Key = ByteString.CopyFromUtf8(HistoryPrefix + "0"), RangeEnd = ByteString.CopyFromUtf8(HistoryPrefix + ":") };
 
     public long? SequenceOf(ByteString historyKey) =>
         long.TryParse(historyKey.ToStringUtf8().AsSpan(HistoryPrefix.Length), NumberStyles.None, CultureInfo.InvariantCulture, out var sequence) ? sequence : null;

@@ -7,7 +7,7 @@ internal sealed partial class ConfigObservers(ConfigFeed feed, ILogger logger, C
 {
     // After which one that is not subscribed anew is told nothing any more.
     private static readonly TimeSpan ToldFor = TimeSpan.FromMinutes(1);
-    private static readonly TimeSpan CallTimeout = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan Wait = TimeSpan.FromSeconds(10);
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(5);
 
@@ -59,7 +59,17 @@ internal sealed partial class ConfigObservers(ConfigFeed feed, ILogger logger, C
         {
             while (true)
             {
-                var page = await feed.NextAsync(new ConfigQuery(after, told.Scope, CallTimeout), told.Stopped).ConfigureAwait(false);
+                ConfigPage page;
+                try
+                {
+                    page = await feed.NextAsync(new ConfigQuery(after, told.Scope, Wait), told.Stopped).ConfigureAwait(false);
+                }
+                catch (EtcdException exception) when (exception.IsTransient)
+                {
+                    await Task.Delay(FirstPause, told.Stopped).ConfigureAwait(false);
+                    continue;
+                }
+
                 foreach (var notification in page.Notifications)
                 {
                     await TellAsync(observer, notification with { PreviousRevision = previous }, told.Stopped).ConfigureAwait(false);
@@ -100,7 +110,8 @@ internal sealed partial class ConfigObservers(ConfigFeed feed, ILogger logger, C
             stopped.ThrowIfCancellationRequested();
             try
             {
-                await Detached.Observed(observer.OnConfig(notification)).WaitAsync(CallTimeout, stopped).ConfigureAwait(false);
+                // As long as it takes, up to Orleans' response timeout: sent again meanwhile it would only queue behind itself.
+                await Detached.Observed(observer.OnConfig(notification)).WaitAsync(stopped).ConfigureAwait(false);
                 EtcdMeter.ConfigNotifications.Add(1);
                 return;
             }
@@ -146,8 +157,14 @@ internal sealed partial class ConfigObservers(ConfigFeed feed, ILogger logger, C
         public void Stop()
         {
             Interlocked.Exchange(ref _until, long.MaxValue);
-            if (Volatile.Read(ref _disposed) == 0)
+            try
+            {
                 stop.Cancel();
+            }
+            catch (ObjectDisposedException)
+            {
+                // Its loop has ended by itself.
+            }
         }
 
         public void Dispose()

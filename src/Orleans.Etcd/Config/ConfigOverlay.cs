@@ -3,6 +3,7 @@ using System.Collections.Immutable;
 using System.Security.Cryptography;
 using System.Text;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 
 namespace Orleans.Etcd;
 
@@ -12,6 +13,9 @@ namespace Orleans.Etcd;
 /// <param name="Values">By key.</param>
 internal sealed record ConfigOverlay(string Name, ConfigRule? Rule, ImmutableDictionary<string, ConfigValue> Values)
 {
+    /// <summary>The revision that wrote the rule, readable or not; 0 where there is none.</summary>
+    public long RuleRevision { get; init; }
+
     public static ConfigOverlay Empty(string name) => new(name, null, ImmutableDictionary.Create<string, ConfigValue>(StringComparer.Ordinal));
 
     public bool Matches(ConfigInstance instance)
@@ -36,6 +40,7 @@ internal sealed record ConfigOverlay(string Name, ConfigRule? Rule, ImmutableDic
 }
 
 /// <summary>To whom an overlay applies: all that is given has to hold, and nothing given is everybody.</summary>
+[JsonUnmappedMemberHandling(JsonUnmappedMemberHandling.Disallow)]
 internal sealed class ConfigRule
 {
     /// <summary>Of the instances, by a hash of their names.</summary>
@@ -43,6 +48,14 @@ internal sealed class ConfigRule
 
     /// <summary>What the instance's labels have to be.</summary>
     public Dictionary<string, string>? Labels { get; set; }
+
+    /// <summary>One that is misspelt must not apply to everybody.</summary>
+    /// <exception cref="JsonException">It cannot be read, or says what it cannot mean.</exception>
+    public static ConfigRule Decode(ReadOnlySpan<byte> json)
+    {
+        var rule = JsonSerializer.Deserialize(json, ConfigJson.Default.ConfigRule) ?? throw new JsonException();
+        return rule.Percent is < 0 or > 100 || rule.Labels?.ContainsValue(null!) == true ? throw new JsonException() : rule;
+    }
 
     public byte[] Encode() => JsonSerializer.SerializeToUtf8Bytes(this, ConfigJson.Default.ConfigRule);
 }

@@ -53,4 +53,13 @@ public sealed record ConfigInstance([property: Id(0)] string Name)
     /// <summary>What rules may ask for, such as <c>zone</c>: <c>eu</c>.</summary>
     [Id(1)]
     public ImmutableDictionary<string, string> Labels { get; init; } = ImmutableDictionary<string, string>.Empty;
+
+    /// <summary>Whether name and labels are the same.</summary>
+    /// <param name="other">Another.</param>
+    /// <returns>Whether they are.</returns>
+    public bool Equals(ConfigInstance? other) =>
+        other is not null && Name == other.Name && Labels.Count == other.Labels.Count && Labels.All(label => other.Labels.GetValueOrDefault(label.Key) == label.Value);
+
+    /// <inheritdoc />
+    public override int GetHashCode() => HashCode.Combine(Name, Labels.Count);
 }

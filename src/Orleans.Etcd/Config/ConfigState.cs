@@ -52,7 +52,7 @@ internal sealed partial class ConfigState
             }
 
             overlays = overlays.SetItem(overlay, Apply(overlays.GetValueOrDefault(overlay) ?? ConfigOverlay.Empty(overlay), inner, change, layout, logger));
-            if (overlays[overlay] is { Rule: null, Values.Count: 0 })
+            if (overlays[overlay] is { RuleRevision: 0, Values.Count: 0 })
                 overlays = overlays.Remove(overlay);
             changedOverlays.Add(overlay);
         }
@@ -76,6 +76,12 @@ internal sealed partial class ConfigState
         return Values.GetValueOrDefault(key);
     }
 
+    /// <summary>Whether there are the same writes in both.</summary>
+    public bool HasSameAs(ConfigState other) =>
+        Same(Values, other.Values) &&
+        Overlays.Count == other.Overlays.Count &&
+        Overlays.Values.All(one => other.Overlays.GetValueOrDefault(one.Name) is { } two && one.RuleRevision == two.RuleRevision && Same(one.Values, two.Values));
+
     /// <summary>All keys, for somebody.</summary>
     public ImmutableDictionary<string, ConfigValue> All(ConfigInstance? instance, string keyPrefix = "")
     {
@@ -84,6 +90,9 @@ internal sealed partial class ConfigState
             all = all.SetItems(overlay.Values);
         return keyPrefix.Length == 0 ? all : None.AddRange(all.Where(pair => pair.Key.StartsWith(keyPrefix, StringComparison.Ordinal)));
     }
+
+    private static bool Same(ImmutableDictionary<string, ConfigValue> one, ImmutableDictionary<string, ConfigValue> other) =>
+        one.Count == other.Count && one.Values.All(value => other.GetValueOrDefault(value.Key)?.Revision == value.Revision);
 
     private static (string Overlay, string Key)? OverlayOf(string key)
     {
@@ -99,10 +108,11 @@ internal sealed partial class ConfigState
         if (key != ConfigLayout.Rule)
             return overlay with { Values = change.Current is { } current ? overlay.Values.SetItem(key, ConfigValue.Of(key, current, overlay.Name)) : overlay.Values.Remove(key) };
         if (change.Current is not { } rule)
-            return overlay with { Rule = null };
+            return overlay with { Rule = null, RuleRevision = 0 };
+        overlay = overlay with { RuleRevision = rule.ModRevision };
         try
         {
-            return overlay with { Rule = JsonSerializer.Deserialize(rule.Value.Span, ConfigJson.Default.ConfigRule) };
+            return overlay with { Rule = ConfigRule.Decode(rule.Value.Span) };
         }
         catch (JsonException)
         {
@@ -130,8 +140,20 @@ internal sealed partial class ConfigState
 /// <param name="Size">How much it is, in bytes.</param>
 internal sealed record ConfigDelta(ConfigState? Before, ConfigState After, IReadOnlyList<string> Keys, IReadOnlySet<string> Overlays, int Size)
 {
+    private ImmutableArray<ConfigChange> _plain;
+
     /// <summary>What of it concerns somebody.</summary>
     public ImmutableArray<ConfigChange> Changes(ConfigScope scope)
+    {
+        if (scope.Instance is not null || scope.KeyPrefix.Length > 0)
+            return Find(scope);
+        // What most ask for. Made twice it is the same.
+        if (_plain.IsDefault)
+            ImmutableInterlocked.InterlockedExchange(ref _plain, Find(scope));
+        return _plain;
+    }
+
+    private ImmutableArray<ConfigChange> Find(ConfigScope scope)
     {
         var keys = scope.Instance is null || Overlays.Count == 0
             ? Keys

@@ -13,7 +13,7 @@ namespace Orleans.Etcd;
 internal sealed partial class ConfigSubscription : IAsyncDisposable
 {
     // More than a call waits in its silo; then it is asked anew.
-    private static readonly TimeSpan Wait = TimeSpan.FromSeconds(10);
+    private static readonly TimeSpan Wait = TimeSpan.FromSeconds(4);
     private static readonly TimeSpan AnswerDelay = TimeSpan.FromSeconds(5);
     private static readonly TimeSpan HastyAnswer = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(50);
@@ -58,7 +58,8 @@ internal sealed partial class ConfigSubscription : IAsyncDisposable
         }
         catch
         {
-            await subscription.DisposeAsync().ConfigureAwait(false);
+            // Not waited for: the handler may be one that hangs.
+            _ = subscription._stop.CancelAsync();
             throw;
         }
     }
@@ -91,6 +92,7 @@ internal sealed partial class ConfigSubscription : IAsyncDisposable
                 {
                     await HandleAsync(notification with { PreviousRevision = told }).ConfigureAwait(false);
                     told = notification.Revision;
+                    after = page.Next with { Revision = told };
                 }
 
                 after = page.Next;
@@ -106,9 +108,15 @@ internal sealed partial class ConfigSubscription : IAsyncDisposable
             catch (HandlerException exception)
             {
                 // What it made of it nobody knows: it begins again with all there is.
-                after = default;
+                after = after with { Stream = Guid.Empty, Revision = told };
                 Log.Failed(_logger, exception.InnerException!, _name);
                 await PauseAsync().ConfigureAwait(false);
+            }
+            catch (ObjectDisposedException exception)
+            {
+                // The silo has stopped, or the client was disposed.
+                _first.TrySetException(exception);
+                break;
             }
             catch (Exception exception)
             {

@@ -7,7 +7,7 @@ namespace Orleans.Etcd;
 
 /// <summary>Changes a namespace: one transaction a commit, with a record of it.</summary>
 /// <remarks>
-/// Invariant: a commit is applied as a whole or not at all, once, and its record with it. The number of the record is its own:
+/// Invariant: a commit is applied as a whole or not at all, once, and its record with it. The number of the record is the highest:
 /// of two that take the same one only one is applied, and the other takes the next.
 /// </remarks>
 internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int historyLimit)
@@ -20,11 +20,10 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
 
     // Kept once more in the record; more would make a large value too large.
     private const int MostKept = 256 * 1024;
+    private const int MostInRequest = 1400 * 1024;
     private const int LongestAuthor = 256;
     private const int LongestReason = 1024;
     private const int MostRead = 1000;
-
-    private long _sequence = -1;
 
     public async Task<ConfigCommitResult> CommitAsync(ConfigCommit commit, Compare? guard = null)
     {
@@ -36,7 +35,10 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
         {
             var sequence = await NextSequenceAsync().ConfigureAwait(false);
             var key = layout.HistoryKey(sequence);
-            var txn = new TxnRequest { Compare = { Txn.CreateRevisionIs(key, 0) }, Failure = { Txn.Get(key) } };
+            // Nor any after it: its own record may be gone again, when its answer was lost and many came after it.
+            var from = layout.Numbers;
+            from.Key = key;
+            var txn = new TxnRequest { Compare = { Txn.NoneCreatedAfter(from, 0) }, Failure = { Txn.Get(from) } };
             txn.Compare.AddRange(expected.Select(one => Txn.ModRevisionIs(one.Key, one.Edit.ExpectedRevision!.Value)));
             txn.Failure.AddRange(expected.Select(one => Txn.Get(one.Key)));
             if (guard is not null)
@@ -44,17 +46,17 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
             txn.Success.AddRange(Nested([.. edits.Select(one => one.Edit.Content is { } content ? Txn.Put(one.Key, UnsafeByteOperations.UnsafeWrap(content)) : Txn.Delete(one.Key))]));
             txn.Success.Add(Txn.Put(key, record));
             if (sequence > historyLimit)
-                txn.Success.Add(Txn.Delete(layout.HistoryKey(sequence - historyLimit)));
+                txn.Success.Add(Txn.Delete(new RangeRequest { Key = ByteString.CopyFromUtf8(layout.HistoryPrefix), RangeEnd = layout.HistoryKey(sequence - historyLimit + 1) }));
             var response = await etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
             if (response.Succeeded)
-            {
-                Interlocked.Exchange(ref _sequence, sequence);
                 return new ConfigCommitResult(response.Header.Revision, null);
-            }
 
             // It was applied, and the answer to the first attempt was lost.
-            if (response.Responses[0].ResponseRange.Kvs is [var taken] && taken.Value.Equals(record))
-                return new ConfigCommitResult(taken.CreateRevision, null);
+            var since = response.Responses[0].ResponseRange.Kvs;
+            if (since.FirstOrDefault(one => one.Value.Equals(record)) is { } own)
+                return new ConfigCommitResult(own.CreateRevision, null);
+            if (since.Count > 0 && layout.SequenceOf(since[0].Key) != sequence)
+                throw new EtcdException(EtcdErrorCode.Unavailable, "Txn", $"Namespace '{layout.Name}' was changed {since.Count} times while this commit was made, and whether it was made first is not known any more.", outcomeUnknown: true);
             for (var i = 0; i < expected.Length; i++)
             {
                 var now = response.Responses[i + 1].ResponseRange.Kvs.FirstOrDefault();
@@ -63,10 +65,9 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
                     return new ConfigCommitResult(0, new ConfigConflict(edit.Key, edit.ExpectedRevision!.Value, now is null ? null : ConfigValue.Of(edit.Key, now, layer: null)));
             }
 
-            if (guard is not null && response.Responses[0].ResponseRange.Kvs.Count == 0)
+            if (guard is not null && since.Count == 0)
                 return new ConfigCommitResult(0, new ConfigConflict("", 0, null));
             // Another one has taken the number.
-            Interlocked.Exchange(ref _sequence, -1);
         }
     }
 
@@ -131,7 +132,7 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
         HashSet<string> since = new(StringComparer.Ordinal);
         HashSet<string> deleted = new(StringComparer.Ordinal);
         Dictionary<string, ConfigRecordEdit> then = new(StringComparer.Ordinal);
-        var present = now.ToDictionary(kv => layout.NameOf(kv.Key) ?? "", StringComparer.Ordinal);
+        var present = now.Where(kv => layout.NameOf(kv.Key) is not null).ToDictionary(kv => layout.NameOf(kv.Key)!, StringComparer.Ordinal);
         for (var before = long.MaxValue; ;)
         {
             var records = await RecordsAsync(limit: 100, before).ConfigureAwait(false);
@@ -177,7 +178,7 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
 
     private async Task<List<(long Sequence, long Revision, ConfigRecord Record)>> RecordsAsync(int limit, long before)
     {
-        var range = Txn.Range(layout.HistoryPrefix);
+        var range = layout.Numbers;
         if (before < long.MaxValue)
             range.RangeEnd = layout.HistoryKey(before);
         range.Limit = limit;
@@ -195,9 +196,7 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
 
     private async Task<long> NextSequenceAsync()
     {
-        if (Interlocked.Read(ref _sequence) is var last and >= 0)
-            return last + 1;
-        var range = Txn.Range(layout.HistoryPrefix);
+        var range = layout.Numbers;
         range.Limit = 1;
         range.KeysOnly = true;
         (range.SortOrder, range.SortTarget) = (RangeRequest.Types.SortOrder.Descend, RangeRequest.Types.SortTarget.Key);
@@ -231,10 +230,12 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
     private ConfigRecord Record(ConfigCommit commit)
     {
         var record = new ConfigRecord { Id = Guid.NewGuid(), Time = etcd.Time.GetUtcNow(), Author = commit.Author, Reason = commit.Reason };
-        var kept = 0;
+        var (kept, all) = (0, commit.Edits.Sum(edit => edit.Key.Length + (edit.Content?.Length ?? 0)));
         foreach (var edit in commit.Edits)
         {
-            var fits = edit.Content is { } content && (kept += content.Length) <= MostKept;
+            // In base64 it is a third more.
+            var fits = edit.Content is { } content && kept + content.Length <= MostKept && all + ((kept + content.Length) * 4 / 3) <= MostInRequest;
+            kept += fits ? edit.Content!.Length : 0;
             record.Edits.Add(new ConfigRecordEdit { Key = edit.Key, Deleted = edit.IsDeletion, Value = fits ? edit.Content : null });
         }
 

@@ -4,6 +4,7 @@ using System.Text.Json;
 using Microsoft.Extensions.Configuration;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Options;
 using Orleans.Configuration;
 
 namespace Orleans.Etcd;
@@ -122,7 +123,15 @@ internal sealed partial class EtcdConfigurationProvider : ConfigurationProvider,
                 await either.CancelAsync().ConfigureAwait(false);
                 await Task.Delay(_options.ReloadDelay, _stop.Token).ConfigureAwait(false);
                 seen = [.. _feeds.Select(feed => feed.State!)];
-                Take(seen);
+                try
+                {
+                    Take(seen);
+                }
+                catch (Exception exception)
+                {
+                    // Of a logger, or a file.
+                    Log.NotReloaded(_logger, exception);
+                }
             }
         }
         catch (Exception exception) when (exception is OperationCanceledException or ObjectDisposedException)
@@ -147,24 +156,63 @@ internal sealed partial class EtcdConfigurationProvider : ConfigurationProvider,
         }
     }
 
+    /// <summary>
+    /// Takes over what is different. Where options made of it are refused, by their binding or their validation, all stays as it was
+    /// before, until the next change: an application is not to go on with what it says it cannot go on with.
+    /// </summary>
     private void Take(ConfigState[] states)
     {
         var data = Build(states);
         if (data.Count == Data.Count && data.All(pair => Data.TryGetValue(pair.Key, out var value) && value == pair.Value))
             return;
+        var before = Data;
         Data = data;
+        if (!Reload(out var failure) && IsRefusal(failure!))
+        {
+            Log.Refused(_logger, Kinds(failure!));
+            Data = before;
+            _ = Reload(out _);
+            return;
+        }
+
         EtcdMeter.ConfigReloads.Add(1);
         _file?.Write(data);
+        if (failure is not null)
+            Log.ListenerFailed(_logger, Kinds(failure));
+    }
+
+    private bool Reload(out Exception? failure)
+    {
         try
         {
             OnReload();
+            failure = null;
+            return true;
         }
         catch (Exception exception)
         {
-            // Of somebody's who listens.
-            Log.ListenerFailed(_logger, exception);
+            failure = exception;
+            return false;
         }
     }
+
+    /// <summary>Not by whatever a listener may have thrown, but by options that could not be made.</summary>
+    private static bool IsRefusal(Exception exception) => exception switch
+    {
+        OptionsValidationException => true,
+        // The binder's.
+        InvalidOperationException { InnerException: FormatException or ArgumentException or OverflowException } => true,
+        AggregateException several => several.InnerExceptions.Any(IsRefusal),
+        _ => exception.InnerException is { } inner && IsRefusal(inner),
+    };
+
+    /// <summary>Without the messages, which may quote values.</summary>
+    private static string Kinds(Exception exception) => exception switch
+    {
+        AggregateException several => string.Join(", ", several.InnerExceptions.Select(Kinds)),
+        OptionsValidationException validation => $"{nameof(OptionsValidationException)} of {validation.OptionsType.Name}",
+        _ => exception.InnerException is { } inner ? $"{exception.GetType().Name} ({Kinds(inner)})" : exception.GetType().Name,
+    };
 
     private Dictionary<string, string?> Build(ConfigState[] states)
     {
@@ -233,8 +281,14 @@ internal sealed partial class EtcdConfigurationProvider : ConfigurationProvider,
         [LoggerMessage(132, LogLevel.Information, "Configuration is read from etcd and up to date")]
         public static partial void Live(ILogger logger);
 
-        [LoggerMessage(133, LogLevel.Error, "Somebody who listens to configuration failed when it was reloaded")]
-        public static partial void ListenerFailed(ILogger logger, Exception exception);
+        [LoggerMessage(133, LogLevel.Error, "Somebody who listens to configuration failed when it was reloaded: {Kinds}")]
+        public static partial void ListenerFailed(ILogger logger, string kinds);
+
+        [LoggerMessage(138, LogLevel.Error, "Configuration from etcd was refused ({Kinds}); what was in force before stays, until the next change")]
+        public static partial void Refused(ILogger logger, string kinds);
+
+        [LoggerMessage(139, LogLevel.Error, "Configuration could not be reloaded; it is tried again at the next change")]
+        public static partial void NotReloaded(ILogger logger, Exception exception);
 
         [LoggerMessage(134, LogLevel.Warning, "Configuration: the value of {Key} is no JSON and is skipped")]
         public static partial void NoJson(ILogger logger, string key);

@@ -83,7 +83,7 @@ public interface IConfigGrain : IGrainWithStringKey
 [Alias("Orleans.Etcd.IConfigObserver")]
 public interface IConfigObserver : IGrainObserver
 {
-    /// <summary>What is new. The next comes when this has returned, or failed, or not returned within 10 s; then this comes again.</summary>
+    /// <summary>What is new. The next comes when this has returned; where it fails, or does not return within Orleans' response timeout, this comes again.</summary>
     /// <param name="notification">A snapshot, or the changes since the last notification.</param>
     /// <returns>A task.</returns>
     [Alias("OnConfig")]

@@ -10,12 +10,12 @@ internal sealed partial class LastKnownGood(string path, ILogger logger)
     /// <summary>Keeps the data. That it cannot be kept is no reason not to go on.</summary>
     public void Write(IDictionary<string, string?> data)
     {
-        var temporary = $"{path}.{Environment.ProcessId}.tmp";
+        var temporary = $"{path}.{Guid.NewGuid():N}.tmp";
         try
         {
             var sorted = new SortedDictionary<string, string?>(data, StringComparer.Ordinal);
             var kept = new KeptConfiguration { At = DateTimeOffset.UtcNow, Sha256 = Sum(sorted), Data = sorted };
-            var options = new FileStreamOptions { Mode = FileMode.Create, Access = FileAccess.Write };
+            var options = new FileStreamOptions { Mode = FileMode.CreateNew, Access = FileAccess.Write };
             // It may hold secrets.
             if (!OperatingSystem.IsWindows())
                 options.UnixCreateMode = UnixFileMode.UserRead | UnixFileMode.UserWrite;
@@ -30,6 +30,7 @@ internal sealed partial class LastKnownGood(string path, ILogger logger)
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
             Log.NotKept(logger, exception, path);
+            TryDelete(temporary);
         }
     }
 
@@ -50,6 +51,18 @@ internal sealed partial class LastKnownGood(string path, ILogger logger)
             // Of JSON only the kind: its message may quote what is kept.
             Log.Unusable(logger, path, exception.GetType().Name);
             return null;
+        }
+    }
+
+    private static void TryDelete(string temporary)
+    {
+        try
+        {
+            File.Delete(temporary);
+        }
+        catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
+        {
+            // As it could not be written.
         }
     }
 

@@ -20,7 +20,7 @@ public sealed class EtcdConfigOptions
     /// <summary>How long the start waits for them, after which it fails. Default 30 s; 1 s to 1 h.</summary>
     public TimeSpan StartupTimeout { get; set; } = TimeSpan.FromSeconds(30);
 
-    /// <summary>How many commits the history of a namespace keeps. Default 100; 1 to 10,000.</summary>
+    /// <summary>How many commits the history of a namespace keeps. At least that; default 100, 100 to 10,000.</summary>
     public int HistoryLimit { get; set; } = 100;
 
     /// <summary>

@@ -27,11 +27,6 @@ internal sealed class RangeState
         var first = _epoch == 0;
         // A linearizable read never lags, so an older revision, or another cluster, is another history.
         var newEpoch = first || response.Header.ClusterId != ClusterId || response.Header.Revision < Revision;
-        if (newEpoch)
-            _epoch++;
-        ClusterId = response.Header.ClusterId;
-        Revision = response.Header.Revision;
-
         var values = response.Kvs.ToImmutableDictionary(kv => kv.Key);
         var changes = new List<KeyChange>();
         foreach (var (key, previous) in _values)
@@ -47,6 +42,12 @@ internal sealed class RangeState
                 changes.Add(new KeyChange(current.Key, previous, current));
         }
 
+        // Nor is one revision ever two states.
+        newEpoch |= response.Header.Revision == Revision && changes.Count > 0;
+        if (newEpoch)
+            _epoch++;
+        ClusterId = response.Header.ClusterId;
+        Revision = response.Header.Revision;
         _values = values;
         return changes.Count == 0 && !newEpoch ? null : new RevisionBatch(changes, Snapshot(), IsResync: true);
     }

@@ -373,6 +373,108 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
         HashSet<string> In() => [.. instances.Where(instance => _feed.State!.Find("limit", instance)!.Text == "20").Select(instance => instance.Name)];
     }
 
+    [Theory]
+    [InlineData("""{"percentage":10}""")]
+    [InlineData("""{"percent":101}""")]
+    [InlineData("""{"labels":{"zone":null}}""")]
+    [InlineData("null")]
+    public async Task RuleThatIsMisspelt_AppliesToNobody(string rule)
+    {
+        await CommitAsync(ConfigEdit.Set("limit", "10"), ConfigEdit.SetOverlay("trial", "limit", "20"), ConfigEdit.Set(".overlays/trial/.rule", rule));
+        var state = await ReachAsync();
+        Assert.Equal("10", state.Find("limit", new ConfigInstance("silo-1"))!.Text);
+        await CommitAsync(ConfigEdit.Set(".overlays/trial/.rule", "{}"));
+        state = await ReachAsync();
+        Assert.Equal("20", state.Find("limit", new ConfigInstance("silo-1"))!.Text);
+    }
+
+    [Fact]
+    public async Task Overlays_SeveralAtOnce_AndRuleAndValuesInOneRevision_AreToldRightly()
+    {
+        var instance = new ConfigInstance("silo-1");
+        var told = new ConfigReplay("k");
+        await CommitAsync(ConfigEdit.Set("k0", "base"));
+        await using var subscription = await SubscribeAsync(told, new ConfigScope { KeyPrefix = "k", Instance = instance });
+        var random = new Random(5);
+        for (var i = 0; i < 300; i++)
+        {
+            List<ConfigEdit> edits = [];
+            foreach (var key in Enumerable.Range(0, 4).Where(_ => random.Next(3) == 0))
+                edits.Add(random.Next(4) == 0 ? ConfigEdit.Delete($"k{key}") : ConfigEdit.Set($"k{key}", $"{i}"));
+            foreach (var overlay in new[] { "a", "b" })
+            {
+                if (random.Next(3) == 0)
+                    edits.Add(random.Next(3) == 0 ? ConfigEdit.Delete($".overlays/{overlay}/.rule") : ConfigEdit.SetRule(overlay, percent: random.Next(2) * 100));
+                foreach (var key in Enumerable.Range(0, 4).Where(_ => random.Next(4) == 0))
+                    edits.Add(random.Next(4) == 0 ? ConfigEdit.Delete($".overlays/{overlay}/k{key}") : ConfigEdit.SetOverlay(overlay, $"k{key}", $"{overlay} {i}"));
+            }
+
+            if (edits.Count > 0)
+                await CommitAsync([.. edits]);
+        }
+
+        var state = await ReachAsync();
+        var expected = state.All(instance, "k").ToDictionary(pair => pair.Key, pair => pair.Value.Text);
+        await Eventually.IsTrueAsync(() => told.Values.OrderBy(pair => pair.Key).SequenceEqual(expected.OrderBy(pair => pair.Key)), "it is told all");
+        Assert.Empty(told.Faults);
+        Assert.True(told.Deltas > 50);
+    }
+
+    [Fact]
+    public async Task Reach_TheRevisionOfACommitThatChangesNothing_ComesToAnEnd()
+    {
+        await CommitAsync(ConfigEdit.Set("a", "1"));
+        var made = await _writer.CommitAsync(new ConfigCommit { Edits = [ConfigEdit.Delete("none")] });
+        await _feed.ReachAsync(made.Revision, CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(5));
+        Assert.True(_feed.State!.Revision < made.Revision);
+        // And from then on at once.
+        Assert.Equal(_feed.State, await _feed.AtLeastAsync(made.Revision, CancellationToken.None));
+    }
+
+    [Fact]
+    public async Task CommitWhoseAnswerIsLost_IsMadeOnce()
+    {
+        await using var proxy = TcpProxy.Start(etcd.Server.Endpoint);
+        await using var through = etcd.Server.Connect(through: proxy.Endpoint);
+        await through.GetAsync("a");
+        var writer = new ConfigWriter(through, _feed.Layout, historyLimit: 100);
+        await writer.CommitAsync(new ConfigCommit { Edits = [ConfigEdit.Set("a", "0")] });
+        for (var i = 0; i < 3; i++)
+        {
+            proxy.StallAnswers();
+            var lost = writer.CommitAsync(new ConfigCommit { Edits = [ConfigEdit.Set("a", $"{i}")] });
+            await Task.Delay(100);
+            // Others go on meanwhile; some came before it, some after it.
+            await CommitAsync(ConfigEdit.Set("b", $"{i}"));
+            await CommitAsync(ConfigEdit.Set("a", $"after {i}"));
+            proxy.BreakAll();
+            proxy.Pass();
+            var made = await lost;
+            var history = await _writer.HistoryAsync(100, long.MaxValue);
+            Assert.Single(history, entry => entry.Revision == made.Revision);
+            Assert.Equal(4 + (3 * i), history.Length);
+        }
+    }
+
+    [Fact]
+    public void Restore_OfAnOlderState_IsToldAsAWhole_ThoughRevisionsComeToTheSameNumber()
+    {
+        var layout = new ConfigLayout("r/", "h/", Name);
+        var key = ByteString.CopyFromUtf8("r/orders/a");
+        static RevisionBatch Batch(RangeState state, long revision, ByteString key, string value) => state.Replace(new Etcdserverpb.RangeResponse
+        {
+            Header = new Etcdserverpb.ResponseHeader { ClusterId = 1, Revision = revision },
+            Kvs = { new Mvccpb.KeyValue { Key = key, Value = ByteString.CopyFromUtf8(value), ModRevision = revision, CreateRevision = revision } },
+        })!;
+        var range = new RangeState();
+        var first = ConfigState.Apply(null, Batch(range, 1000, key, "old"), layout, NullLogger.Instance).After;
+        var restored = ConfigState.Apply(first, Batch(range, 995, key, "restored"), layout, NullLogger.Instance).After;
+        Assert.NotEqual(first.Cursor.Stream, restored.Cursor.Stream);
+        // One revision is never two states, whichever it is.
+        var again = ConfigState.Apply(restored, Batch(range, 995, key, "another"), layout, NullLogger.Instance).After;
+        Assert.NotEqual(restored.Cursor.Stream, again.Cursor.Stream);
+    }
+
     [Fact]
     public async Task AtLeast_ARevisionOfSomethingElse_IsAnsweredByEtcdItself_AndOneToComeIsRefused()
     {

@@ -107,6 +107,34 @@ public sealed class EtcdConfigurationTests(SharedEtcd35 etcd) : IClassFixture<Sh
     }
 
     [Fact]
+    public async Task OptionsThatAreRefusedOnReload_StayAsTheyWere_AndTheLogDoesNotQuoteThem()
+    {
+        await PutAsync("Limits/MaxOpen", "1");
+        var builder = Host.CreateEmptyApplicationBuilder(new());
+        builder.Configuration.AddEtcd(options =>
+        {
+            Options(options).Layers.Add(new EtcdConfigurationLayer(_prefix));
+            options.LastKnownGoodFile = _file;
+        });
+        builder.Services.AddOptions<Limits>().Bind(builder.Configuration.GetSection("Limits")).Validate(limits => limits.MaxOpen < 100);
+        using var host = builder.Build();
+        var monitor = host.Services.GetRequiredService<IOptionsMonitor<Limits>>();
+        Assert.Equal(1, monitor.CurrentValue.MaxOpen);
+        foreach (var bad in new[] { "666", "s3cret" })
+        {
+            var refused = _log.Lines.Count(line => line.Contains("was refused", StringComparison.Ordinal));
+            await PutAsync("Limits/MaxOpen", bad);
+            await Eventually.IsTrueAsync(() => _log.Lines.Count(line => line.StartsWith("Error", StringComparison.Ordinal) && line.Contains("was refused", StringComparison.Ordinal)) > refused, "it is refused");
+            Assert.Equal(1, monitor.CurrentValue.MaxOpen);
+            Assert.DoesNotContain(bad, await File.ReadAllTextAsync(_file));
+        }
+
+        await PutAsync("Limits/MaxOpen", "2");
+        await Eventually.IsTrueAsync(() => monitor.CurrentValue.MaxOpen == 2, "it goes on");
+        Assert.DoesNotContain(_log.Lines, line => line.Contains("s3cret", StringComparison.Ordinal) || line.Contains("666", StringComparison.Ordinal));
+    }
+
+    [Fact]
     public async Task EtcdDownAtStart_WithoutAFile_FailsInTime_OrStartsEmptyWhereOptional()
     {
         await using var server = await EtcdServer.StartAsync(new() { BinaryPath = etcd.BinaryPath });
