@@ -54,7 +54,7 @@ public readonly record struct LockSessionGrant([property: Id(0)] long Session, [
 /// <summary>What etcd says of a session.</summary>
 /// <param name="IsAlive">Whether it is there.</param>
 /// <param name="Forced">
-/// What was taken away by force since it was made: <c>{token}/{session}-{request}</c>, since locks that were acquired at the same
+/// What was taken away by force since it was made: <c>{session}-{request}/{token}</c>, since locks that were acquired at the same
 /// moment have the same token.
 /// </param>
 [GenerateSerializer, Immutable]

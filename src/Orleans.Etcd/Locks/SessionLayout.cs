@@ -24,8 +24,11 @@ internal sealed class SessionLayout
 
     public ByteString ForcedKey(long token, string entry) => ByteString.CopyFromUtf8(_forced + Forced(token, entry));
 
-    /// <summary>A hold, as it is named where it was taken away by force. Of locks that were acquired in one transaction the token is the same.</summary>
-    public static string Forced(long token, string entry) => string.Create(CultureInfo.InvariantCulture, $"{token}/{entry}");
+    /// <summary>
+    /// A hold, as it is named where it was taken away by force. Of locks that were acquired in one transaction the token is the same. The entry is not
+    /// last, as it is in the keys of locks, which these are not to be taken for.
+    /// </summary>
+    public static string Forced(long token, string entry) => string.Create(CultureInfo.InvariantCulture, $"{entry}/{token}");
 
     /// <summary>What was taken away by force.</summary>
     public IEnumerable<string> Forced(RangeSnapshot snapshot)

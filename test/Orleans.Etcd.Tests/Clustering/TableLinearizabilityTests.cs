@@ -83,6 +83,7 @@ public abstract class TableLinearizabilityTests(SharedEtcd etcd)
     }
 }
 
+[Trait("Category", "Long")]
 public sealed class TableLinearizabilityOn34(SharedEtcd34 etcd) : TableLinearizabilityTests(etcd), IClassFixture<SharedEtcd34>;
 
 public sealed class TableLinearizabilityOn35(SharedEtcd35 etcd) : TableLinearizabilityTests(etcd), IClassFixture<SharedEtcd35>;

@@ -15,7 +15,7 @@ public sealed class LivenessTests(SharedEtcd35 etcd, ITestOutputHelper output) :
     public async Task KilledSilo_IsDeadInTheOthersViews_AndItsGrainsAnswerAtOnce()
     {
         // Side by side, since most of it is waiting.
-        var kills = await Task.WhenAll(KillAsync(ttl: 4, times: Soak.Or(5, 10)), KillAsync(ttl: 2, times: Soak.Or(5, 10)));
+        var kills = await Task.WhenAll(KillAsync(ttl: 4, times: Soak.Or(3, 10)), KillAsync(ttl: 2, times: Soak.Or(3, 10)));
         Report(kills[0], ttl: 4);
         Report(kills[1], ttl: 2);
         Assert.InRange(Median(kills[0].Select(kill => kill.ToDead)), 0, 4.5);
@@ -46,14 +46,15 @@ public sealed class LivenessTests(SharedEtcd35 etcd, ITestOutputHelper output) :
         await using var cluster = new ClusterProcesses([etcd.Server.Endpoint]);
         var silos = await cluster.StartThreeAsync();
         await using var table = await cluster.WatchTableAsync(etcd.Server.Connect());
-        for (var i = 0; i < 3; i++)
+        var frozen = Soak.Or(1, 3);
+        for (var i = 0; i < frozen; i++)
             await FreezeAsync(silos[i], seconds: 2);
         await Task.Delay(TimeSpan.FromSeconds(4));
         // At most a third of the TTL had passed since the last renewal: no lease ended.
         Assert.All(silos, silo => Assert.DoesNotContain("has lost its liveness lease", silo.Output));
         // Here one may end before the silo wakes; then it has to answer.
-        for (var i = 0; i < 3; i++)
-            await FreezeAsync(silos[i], seconds: 3.7);
+        for (var i = 0; i < frozen; i++)
+            await FreezeAsync(silos[^(i + 1)], seconds: 3.7);
         await Task.Delay(TimeSpan.FromSeconds(4 + 3));
         await table.AllLiveAsync(silos);
         Assert.All(silos, silo => Assert.DoesNotContain("was declared dead (", silo.Output));

@@ -262,4 +262,5 @@ public sealed class LeaseTestsOn34(SharedEtcd34 shared) : LeaseTests(shared), IC
 
 public sealed class LeaseTestsOn35(SharedEtcd35 shared) : LeaseTests(shared), IClassFixture<SharedEtcd35>;
 
+[Trait("Category", "Long")]
 public sealed class LeaseTestsOn35Secured(SharedEtcd35Secured shared) : LeaseTests(shared), IClassFixture<SharedEtcd35Secured>;

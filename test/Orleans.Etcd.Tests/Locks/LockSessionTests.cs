@@ -77,7 +77,7 @@ public sealed class LockSessionTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
         session.Forget("lock", unclean, isClean: false);
         var handle = Handle(session, LockLayout.Entry(lost), 7);
         Assert.True(session.Hold(handle));
-        await _silo.Etcd.PutAsync(EtcdKeys.Session("orleans", _service, session.Id) + "forced/7/" + handle.Entry, "", session.Id);
+        await _silo.Etcd.PutAsync(EtcdKeys.Session("orleans", _service, session.Id) + $"forced/{handle.Entry}/7", "", session.Id);
         await Eventually.IsTrueAsync(() => handle.LostToken.IsCancellationRequested, "it is lost");
         // Its release was under way and is confirmed now.
         session.Forget("lock", lost, isClean: true);
@@ -86,20 +86,24 @@ public sealed class LockSessionTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
     }
 
     [Fact]
-    public async Task LocksOfOneToken_AreLostOneByOne()
+    public async Task LocksOfOneToken_AreLostOneByOne_WhateverIsLookedAtInBetween()
     {
-        await using var session = await OpenAsync();
+        var time = new FakeTimeProvider();
+        await using var session = await OpenAsync(time);
         var (one, other) = (session.Want("one", Template), session.Want("other", Template));
         // As those are that were entered in one transaction.
         var (first, second) = (Handle(session, LockLayout.Entry(one), 7), Handle(session, LockLayout.Entry(other), 7));
         Assert.True(session.Hold(first) && session.Hold(second));
+        await _silo.Etcd.PutAsync(Key("one", one), "{}", session.Id);
         await ForceAsync(second);
+        for (var look = 0; look < 5; look++)
+            await LookAsync(time);
         Assert.False(first.LostToken.IsCancellationRequested);
         await ForceAsync(first);
 
         async Task ForceAsync(LockHandle handle)
         {
-            await _silo.Etcd.PutAsync(EtcdKeys.Session("orleans", _service, session.Id) + $"forced/7/{handle.Entry}", "", session.Id);
+            await _silo.Etcd.PutAsync(EtcdKeys.Session("orleans", _service, session.Id) + $"forced/{handle.Entry}/7", "", session.Id);
             await Eventually.IsTrueAsync(() => handle.LostToken.IsCancellationRequested, "it is lost");
         }
     }
@@ -204,7 +208,9 @@ public sealed class LockSessionTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
 
     private static LockRequest Want(LockSession session) => session.Want("lock", Template);
 
-    private string Key(LockRequest request) => EtcdKeys.Lock("orleans", _service, "locks", "lock") + LockLayout.Entry(request);
+    private string Key(LockRequest request) => Key("lock", request);
+
+    private string Key(string name, LockRequest request) => EtcdKeys.Lock("orleans", _service, "locks", name) + LockLayout.Entry(request);
 
     private static LockHandle Handle(LockSession session, string entry, long token) =>
         new("lock", entry, token, session, _ => Task.CompletedTask, new("kind", "mutex"), held: null);

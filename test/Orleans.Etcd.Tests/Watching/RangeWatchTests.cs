@@ -166,8 +166,10 @@ public abstract class RangeWatchTests(SharedEtcd shared) : IAsyncLifetime
     }
 }
 
+[Trait("Category", "Long")]
 public sealed class RangeWatchTestsOn34(SharedEtcd34 shared) : RangeWatchTests(shared), IClassFixture<SharedEtcd34>;
 
 public sealed class RangeWatchTestsOn35(SharedEtcd35 shared) : RangeWatchTests(shared), IClassFixture<SharedEtcd35>;
 
+[Trait("Category", "Long")]
 public sealed class RangeWatchTestsOn35Secured(SharedEtcd35Secured shared) : RangeWatchTests(shared), IClassFixture<SharedEtcd35Secured>;

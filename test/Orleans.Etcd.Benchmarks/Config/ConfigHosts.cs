@@ -1,0 +1,74 @@
+using System.Net;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Orleans.Configuration;
+using Orleans.Etcd.Testing;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>Two silos and a client, with configuration and default options, all in this process and each with its own connection.</summary>
+internal sealed class ConfigHosts : IAsyncDisposable
+{
+    private readonly IHost[] _silos;
+    private readonly IHost _client;
+
+    private ConfigHosts(Uri etcd)
+    {
+        Id = $"config-{Guid.NewGuid():N}";
+        // The defaults of a host watch all files under the working directory, of which etcd writes many.
+        _silos = [.. Enumerable.Range(0, 2).Select(_ => new HostBuilder()
+            .ConfigureLogging(logging => logging.ClearProviders())
+            .UseOrleans(silo => silo
+                .UseEtcdClustering(etcd.ToString())
+                .AddEtcdConfig()
+                .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = Id)
+                .ConfigureEndpoints(IPAddress.Loopback, LoopbackPort.Take(), LoopbackPort.Take()))
+            .Build())];
+        _client = new HostBuilder()
+            .ConfigureLogging(logging => logging.ClearProviders())
+            .UseOrleansClient(client => client
+                .UseEtcdClustering(etcd.ToString())
+                .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = Id))
+            .Build();
+    }
+
+    /// <summary>The service's and the cluster's.</summary>
+    public string Id { get; }
+
+    public IClusterClient Client => _client.Services.GetRequiredService<IClusterClient>();
+
+    public static async Task<ConfigHosts> StartAsync(Uri etcd, CancellationToken cancellationToken)
+    {
+        var hosts = new ConfigHosts(etcd);
+        try
+        {
+            foreach (var silo in hosts._silos)
+                await silo.StartAsync(cancellationToken);
+            await hosts._client.StartAsync(cancellationToken);
+            return hosts;
+        }
+        catch
+        {
+            await hosts.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>The services of the silo that serves the namespace, and those of the other.</summary>
+    public async Task<(IServiceProvider Serving, IServiceProvider Other)> SilosAsync(string name)
+    {
+        var config = Client.GetGrain<IConfigGrain>(name);
+        await config.GetAll();
+        var serving = await Client.GetGrain<IManagementGrain>(0).GetActivationAddress(config);
+        var first = _silos[0].Services;
+        return first.GetRequiredService<ILocalSiloDetails>().SiloAddress.Equals(serving) ? (first, _silos[1].Services) : (_silos[1].Services, first);
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        await ((IAsyncDisposable)_client).DisposeAsync();
+        foreach (var silo in _silos)
+            await ((IAsyncDisposable)silo).DisposeAsync();
+    }
+}

@@ -1,0 +1,113 @@
+using System.Diagnostics;
+using Microsoft.Extensions.Logging.Abstractions;
+using Orleans.Utilities;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>Many observers of one namespace in one client: from the commit until the last one is told; beside Orleans' own ObserverManager.</summary>
+internal sealed class FanOut(Contest contest, ConfigHosts hosts)
+{
+    private const int Changes = 5;
+
+    public async Task RunAsync(int[] counts, CancellationToken cancellationToken)
+    {
+        foreach (var count in counts)
+        {
+            var (name, told) = ($"fan-out-{count}", new Everybody(count));
+            var config = hosts.Client.GetGrain<IConfigGrain>(name);
+            var crowd = hosts.Client.GetGrain<ICrowdGrain>(count);
+            var observers = Enumerable.Range(0, count).Select(_ => new Observer(told)).ToArray();
+            // Nobody but we hold them.
+            IConfigObserver[] references = [.. observers.Select(hosts.Client.CreateObjectReference<IConfigObserver>)];
+            await Task.WhenAll(observers.Select(observer => crowd.Join(hosts.Client.CreateObjectReference<ICrowdObserver>(observer))));
+
+            List<double> ours = [], theirs = [];
+            for (var round = -1; round < contest.Settings.Rounds; round++)
+            {
+                // Anew, since they are told for a minute only.
+                await Task.WhenAll(references.Select(reference => config.Subscribe(reference)));
+                List<double> ourTimes = [], theirTimes = [];
+                for (var change = 0; change < Changes; change++)
+                {
+                    ourTimes.Add(await told.TimeAsync(() => config.Set("a", $"{round} {change}"), cancellationToken));
+                    theirTimes.Add(await told.TimeAsync(() => crowd.Tell($"{round} {change}"), cancellationToken));
+                }
+
+                if (round < 0)
+                    continue;
+                ours.Add(ourTimes.Order().ElementAt(Changes / 2));
+                theirs.Add(theirTimes.Order().ElementAt(Changes / 2));
+            }
+
+            contest.Add(name, "last_told_ms", "observers", "ObserverManager", ours, theirs);
+            foreach (var observer in observers)
+                GC.KeepAlive(observer);
+        }
+    }
+
+    /// <summary>Counts down until everybody was told.</summary>
+    private sealed class Everybody(int count)
+    {
+        private int _missing;
+        private TaskCompletionSource _all = new();
+
+        public void Told()
+        {
+            if (Interlocked.Decrement(ref _missing) == 0)
+                _all.TrySetResult();
+        }
+
+        public async Task<double> TimeAsync(Func<Task> tell, CancellationToken cancellationToken)
+        {
+            _all = new(TaskCreationOptions.RunContinuationsAsynchronously);
+            Volatile.Write(ref _missing, count);
+            var clock = Stopwatch.GetTimestamp();
+            await tell();
+            await _all.Task.WaitAsync(TimeSpan.FromSeconds(60), cancellationToken);
+            return Stopwatch.GetElapsedTime(clock).TotalMilliseconds;
+        }
+    }
+
+    private sealed class Observer(Everybody everybody) : IConfigObserver, ICrowdObserver
+    {
+        public Task OnConfig(ConfigNotification notification)
+        {
+            // The first one comes when nobody counts.
+            if (notification.Snapshot is null)
+                everybody.Told();
+            return Task.CompletedTask;
+        }
+
+        public Task OnNews(string news)
+        {
+            everybody.Told();
+            return Task.CompletedTask;
+        }
+    }
+}
+
+/// <summary>Observers as Orleans' documentation keeps them.</summary>
+internal interface ICrowdGrain : IGrainWithIntegerKey
+{
+    Task Join(ICrowdObserver observer);
+
+    Task Tell(string news);
+}
+
+internal interface ICrowdObserver : IGrainObserver
+{
+    Task OnNews(string news);
+}
+
+internal sealed class CrowdGrain : Grain, ICrowdGrain
+{
+    private readonly ObserverManager<ICrowdObserver> _observers = new(TimeSpan.FromHours(1), NullLogger.Instance);
+
+    public Task Join(ICrowdObserver observer)
+    {
+        _observers.Subscribe(observer, observer);
+        return Task.CompletedTask;
+    }
+
+    public Task Tell(string news) => _observers.Notify(observer => observer.OnNews(news));
+}
