@@ -32,10 +32,15 @@ internal sealed partial class ConfigGrain(IServiceProvider services, ILogger<Con
 
     private ConfigObservers Observers => _observers ??= new ConfigObservers(Feed, logger, Feeds.Stopping);
 
-    public async Task<ConfigValue?> Get(string key, ConfigRead? read = null)
+    public Task<ConfigValue?> Get(string key, ConfigRead? read = null)
     {
         ArgumentException.ThrowIfNullOrEmpty(key);
-        return (await StateAsync(read).ConfigureAwait(true)).Find(key, read?.Instance);
+        // As good as always.
+        if (Feed.State is { } state && state.Revision >= (read?.MinRevision ?? 0))
+            return Task.FromResult(state.Find(key, read?.Instance));
+        return FindAsync();
+
+        async Task<ConfigValue?> FindAsync() => (await StateAsync(read).ConfigureAwait(true)).Find(key, read?.Instance);
     }
 
     public async Task<ConfigSnapshot> GetAll(ConfigRead? read = null)
