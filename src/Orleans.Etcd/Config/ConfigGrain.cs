@@ -76,9 +76,9 @@ internal sealed partial class ConfigGrain(IServiceProvider services, ILogger<Con
         {
             return await Feed.NextAsync(query with { Wait = query.Wait < NewsLimit ? query.Wait : NewsLimit }, Feeds.Stopping).ConfigureAwait(true);
         }
-        catch (OperationCanceledException) when (Feeds.Stopping.IsCancellationRequested)
+        catch (Exception exception) when (exception is ObjectDisposedException || (exception is OperationCanceledException && Feeds.Stopping.IsCancellationRequested))
         {
-            // Another silo is asked next.
+            // Another silo is asked next; and what is disposed here is not to be taken for what is disposed there.
             return new ConfigPage([], query.After);
         }
     }

@@ -11,10 +11,14 @@ public abstract class LeaseFaultTests(string version)
     private readonly string _binary = EtcdBinary.Find(version);
 
     [Theory]
-    [InlineData(false, EtcdTls.None, null)]
+    [Trait("Category", "Long")]
     [InlineData(true, EtcdTls.None, null)]
-    [InlineData(true, EtcdTls.MutualTls, null)]
     [InlineData(false, EtcdTls.None, "root")]
+    public Task Lease_ServerRestarts_IsKeptLikewise(bool gracefully, EtcdTls tls, string? user) => Lease_ServerRestarts_IsKept(gracefully, tls, user);
+
+    [Theory]
+    [InlineData(false, EtcdTls.None, null)]
+    [InlineData(true, EtcdTls.MutualTls, null)]
     public async Task Lease_ServerRestarts_IsKept(bool gracefully, EtcdTls tls, string? user)
     {
         await using var server = await EtcdServer.StartAsync(new()
