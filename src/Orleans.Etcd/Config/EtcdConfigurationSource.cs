@@ -25,6 +25,9 @@ internal sealed class EtcdConfigurationSource(EtcdConfigurationOptions options) 
 /// </remarks>
 internal sealed partial class EtcdConfigurationProvider : ConfigurationProvider, IDisposable
 {
+    // A host that does not like its configuration has ended by then.
+    private static readonly TimeSpan TrustedAfter = TimeSpan.FromSeconds(30);
+
     private readonly EtcdConfigurationOptions _options;
     private readonly ConfigInstance _instance;
     private readonly LastKnownGood? _file;
@@ -33,6 +36,7 @@ internal sealed partial class EtcdConfigurationProvider : ConfigurationProvider,
     private readonly object _lock = new();
     private EtcdConnection? _etcd;
     private ConfigFeed[] _feeds = [];
+    private bool _isKept = true;
 
     public EtcdConfigurationProvider(EtcdConfigurationOptions options)
     {
@@ -80,7 +84,10 @@ internal sealed partial class EtcdConfigurationProvider : ConfigurationProvider,
         {
             var states = await Task.WhenAll(_feeds.Select(feed => feed.FirstAsync(limit.Token))).ConfigureAwait(false);
             Data = Build(states);
-            _file?.Write(Data);
+            // What was good is not overwritten by what nobody has made options of yet.
+            _isKept = _file is null || _file.Read() is null;
+            if (_isKept)
+                _file?.Write(Data);
             return states;
         }
         catch (Exception exception)
@@ -112,31 +119,50 @@ internal sealed partial class EtcdConfigurationProvider : ConfigurationProvider,
             if (seen is null)
             {
                 seen = await ReadAtLastAsync().ConfigureAwait(false);
-                Log.Live(_logger);
-                Take(seen);
+                Try(() =>
+                {
+                    Log.Live(_logger);
+                    Take(seen);
+                });
             }
 
+            var trusted = Task.Delay(TrustedAfter, _stop.Token);
             while (!_stop.IsCancellationRequested)
             {
                 using var either = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token);
-                await Task.WhenAny(_feeds.Select((feed, i) => Detached.Observed(feed.OtherThanAsync(seen[i], either.Token)))).ConfigureAwait(false);
+                List<Task> news = [.. _feeds.Select((feed, i) => Detached.Observed(feed.OtherThanAsync(seen[i], either.Token)))];
+                if (!_isKept)
+                    news.Add(trusted);
+                var first = await Task.WhenAny(news).ConfigureAwait(false);
                 await either.CancelAsync().ConfigureAwait(false);
+                if (first == trusted)
+                {
+                    _isKept = true;
+                    Try(() => _file?.Write(Data));
+                    continue;
+                }
+
                 await Task.Delay(_options.ReloadDelay, _stop.Token).ConfigureAwait(false);
-                seen = [.. _feeds.Select(feed => feed.State!)];
-                try
-                {
-                    Take(seen);
-                }
-                catch (Exception exception)
-                {
-                    // Of a logger, or a file.
-                    Log.NotReloaded(_logger, exception);
-                }
+                var now = seen = [.. _feeds.Select(feed => feed.State!)];
+                Try(() => Take(now));
             }
         }
         catch (Exception exception) when (exception is OperationCanceledException or ObjectDisposedException)
         {
             // It is disposed.
+        }
+    }
+
+    /// <summary>A logger or a file that fails ends nothing.</summary>
+    private void Try(Action action)
+    {
+        try
+        {
+            action();
+        }
+        catch (Exception exception)
+        {
+            Log.NotReloaded(_logger, exception);
         }
     }
 
@@ -176,6 +202,7 @@ internal sealed partial class EtcdConfigurationProvider : ConfigurationProvider,
         }
 
         EtcdMeter.ConfigReloads.Add(1);
+        _isKept = true;
         _file?.Write(data);
         if (failure is not null)
             Log.ListenerFailed(_logger, Kinds(failure));

@@ -127,6 +127,14 @@ public sealed class EtcdConfigurationTests(SharedEtcd35 etcd) : IClassFixture<Sh
             await Eventually.IsTrueAsync(() => _log.Lines.Count(line => line.StartsWith("Error", StringComparison.Ordinal) && line.Contains("was refused", StringComparison.Ordinal)) > refused, "it is refused");
             Assert.Equal(1, monitor.CurrentValue.MaxOpen);
             Assert.DoesNotContain(bad, await File.ReadAllTextAsync(_file));
+            // Nor does one that starts now take it for good before anybody has.
+            using var restarted = Build(options =>
+            {
+                options.Layers.Add(new EtcdConfigurationLayer(_prefix));
+                options.LastKnownGoodFile = _file;
+            });
+            Assert.Equal(bad, restarted["Limits:MaxOpen"]);
+            Assert.DoesNotContain(bad, await File.ReadAllTextAsync(_file));
         }
 
         await PutAsync("Limits/MaxOpen", "2");
