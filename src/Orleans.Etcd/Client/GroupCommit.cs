@@ -99,11 +99,7 @@ internal sealed class GroupCommit(EtcdConnection etcd)
         }
 
         for (var i = 0; i < group.Count; i++)
-        {
-            var answer = response.Responses[i].ResponseTxn;
-            answer.Header = response.Header;
-            group[i].Answer.SetResult(answer);
-        }
+            group[i].Answer.SetResult(Txn.Nested(response, i));
     }
 
     private async Task SendAloneAsync(Entry entry)
@@ -145,9 +141,10 @@ internal sealed class GroupCommit(EtcdConnection etcd)
     private void Fail(List<Entry> group, Exception exception)
     {
         List<Entry> failed = [.. group];
+        var isAway = exception is EtcdException { IsTransient: true } or not EtcdException;
         lock (_lock)
         {
-            while (exception is EtcdException { IsTransient: true } or not EtcdException && _waiting.First is { } first && etcd.Time.GetElapsedTime(first.Value.Since) > etcd.Options.RequestTimeout)
+            while (isAway && _waiting.First is { } first && etcd.Time.GetElapsedTime(first.Value.Since) > etcd.Options.RequestTimeout)
             {
                 failed.Add(first.Value);
                 _waiting.RemoveFirst();

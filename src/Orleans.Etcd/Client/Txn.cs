@@ -67,6 +67,14 @@ internal static class Txn
 
     public static RequestOp Delete(RangeRequest range) => new() { RequestDeleteRange = new DeleteRangeRequest { Key = range.Key, RangeEnd = range.RangeEnd } };
 
+    /// <summary>The answer to a transaction in a transaction; with the header, which etcd leaves out.</summary>
+    public static TxnResponse Nested(TxnResponse response, int index)
+    {
+        var answer = response.Responses[index].ResponseTxn;
+        answer.Header = response.Header;
+        return answer;
+    }
+
     public static RequestOp Get(ByteString key) => new() { RequestRange = new RangeRequest { Key = key } };
 
     public static RequestOp Get(RangeRequest range) => new() { RequestRange = range };

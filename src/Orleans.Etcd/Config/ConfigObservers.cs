@@ -105,7 +105,7 @@ internal sealed partial class ConfigObservers(ConfigFeed feed, ILogger logger, C
     /// <summary>Tells it, until it has heard.</summary>
     private async Task TellAsync(IConfigObserver observer, ConfigNotification notification, CancellationToken stopped)
     {
-        for (var pause = FirstPause; ; pause = pause * 2 < LongestPause ? pause * 2 : LongestPause)
+        for (var pause = FirstPause; ; pause = Backoff.Longer(pause, LongestPause))
         {
             stopped.ThrowIfCancellationRequested();
             try

@@ -132,8 +132,8 @@ internal sealed partial class ConfigSubscription : IAsyncDisposable
 
         async Task PauseAsync()
         {
-            await Task.Delay(pause * (0.5 + (Random.Shared.NextDouble() / 2)), _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            pause = pause * 2 < LongestPause ? pause * 2 : LongestPause;
+            await Task.Delay(Backoff.Jittered(pause), _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            pause = Backoff.Longer(pause, LongestPause);
         }
     }
 

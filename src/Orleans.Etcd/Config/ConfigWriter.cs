@@ -178,11 +178,9 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
 
     private async Task<List<(long Sequence, long Revision, ConfigRecord Record)>> RecordsAsync(int limit, long before)
     {
-        var range = layout.Numbers;
+        var range = Newest(limit);
         if (before < long.MaxValue)
             range.RangeEnd = layout.HistoryKey(before);
-        range.Limit = limit;
-        (range.SortOrder, range.SortTarget) = (RangeRequest.Types.SortOrder.Descend, RangeRequest.Types.SortTarget.Key);
         var response = await etcd.RangeAsync(range, CancellationToken.None).ConfigureAwait(false);
         var records = new List<(long, long, ConfigRecord)>();
         foreach (var kv in response.Kvs)
@@ -196,12 +194,18 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
 
     private async Task<long> NextSequenceAsync()
     {
-        var range = layout.Numbers;
-        range.Limit = 1;
+        var range = Newest(limit: 1);
         range.KeysOnly = true;
-        (range.SortOrder, range.SortTarget) = (RangeRequest.Types.SortOrder.Descend, RangeRequest.Types.SortTarget.Key);
         var response = await etcd.RangeAsync(range, CancellationToken.None).ConfigureAwait(false);
         return (response.Kvs.FirstOrDefault() is { } newest ? layout.SequenceOf(newest.Key) ?? 0 : 0) + 1;
+    }
+
+    private RangeRequest Newest(int limit)
+    {
+        var range = layout.Numbers;
+        range.Limit = limit;
+        (range.SortOrder, range.SortTarget) = (RangeRequest.Types.SortOrder.Descend, RangeRequest.Types.SortTarget.Key);
+        return range;
     }
 
     private static void Check(ConfigCommit commit)

@@ -19,7 +19,7 @@ internal sealed partial class LockQueue
     private long? _lastRelease;
 
     /// <summary>Makes the place: along with the next release, where one is about to come, or by itself. Null where the session's lease is gone.</summary>
-    private async Task<(TxnResponse Response, long Revision)?> MakePlaceAsync(LockClaim claim, TxnRequest place)
+    private async Task<TxnResponse?> MakePlaceAsync(LockClaim claim, TxnRequest place)
     {
         if (TryBoard(claim.Key, place) is { } passenger)
         {
@@ -29,7 +29,7 @@ internal sealed partial class LockQueue
                 return along;
         }
 
-        return await TryRunAsync(place).ConfigureAwait(false) is { } alone ? (alone, alone.Header.Revision) : null;
+        return await TryRunAsync(place).ConfigureAwait(false);
     }
 
     private Passenger? TryBoard(ByteString key, TxnRequest place)
@@ -59,16 +59,16 @@ internal sealed partial class LockQueue
     /// <summary>A place to be made in another's transaction.</summary>
     private sealed class Passenger(LockQueue queue, ByteString key, TxnRequest place)
     {
-        private readonly TaskCompletionSource<(TxnResponse, long)?> _arrived = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private readonly TaskCompletionSource<TxnResponse?> _arrived = new(TaskCreationOptions.RunContinuationsAsynchronously);
 
         public ByteString Key => key;
 
         public TxnRequest Place => place;
 
         /// <summary>The answer to its own part; null if it was not taken along, or is to find out by itself.</summary>
-        public Task<(TxnResponse Response, long Revision)?> Arrived => _arrived.Task;
+        public Task<TxnResponse?> Arrived => _arrived.Task;
 
-        public void Arrive(TxnResponse? response, long revision) => _arrived.TrySetResult(response is null ? null : (response, revision));
+        public void Arrive(TxnResponse? response) => _arrived.TrySetResult(response);
 
         /// <summary>Has waited long enough, if nobody has taken it along yet.</summary>
         public void GetOff()
@@ -77,7 +77,7 @@ internal sealed partial class LockQueue
             lock (queue._lock)
                 waited = queue._passengers.Remove(this);
             if (waited)
-                Arrive(null, 0);
+                Arrive(null);
         }
     }
 }

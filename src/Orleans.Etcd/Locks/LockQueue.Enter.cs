@@ -16,11 +16,12 @@ internal sealed partial class LockQueue
             Success = { Txn.Put(claim.Key, Value(request, waiting: false), claim.Session), Txn.Get(claim.Ahead.First(claim.Allowed)) },
             Failure = { Txn.Get(claim.Key), Txn.Get(claim.Ahead.First(claim.Allowed)) },
         };
-        if (await MakePlaceAsync(claim, txn).ConfigureAwait(false) is not var (response, revision))
+        if (await MakePlaceAsync(claim, txn).ConfigureAwait(false) is not { } response)
             return SessionLost;
         var ahead = response.Responses[1].ResponseRange.Kvs;
         if (!response.Succeeded)
             return await FoundAsync(claim, response.Responses[0].ResponseRange.Kvs[0], ahead, request).ConfigureAwait(false);
+        var revision = response.Header.Revision;
         return new Entry(revision, IsGranted(claim, revision, ahead) ? Granted(revision) : null);
     }
 

@@ -119,24 +119,23 @@ internal sealed partial class LockQueue : IAsyncDisposable
         if (along is null)
             return await TxnAsync(txn).ConfigureAwait(false);
         TxnResponse? answer = null;
-        var revision = 0L;
         try
         {
             var both = txn.Clone();
             both.Success.Add(new RequestOp { RequestTxn = along.Place });
             var response = await TxnAsync(both).ConfigureAwait(false);
-            (answer, revision) = (response.Succeeded ? response.Responses[^1].ResponseTxn : null, response.Header.Revision);
+            answer = response.Succeeded ? Txn.Nested(response, response.Responses.Count - 1) : null;
             return response;
         }
         catch (EtcdException exception) when (exception.Code is EtcdErrorCode.LeaseNotFound or EtcdErrorCode.ResourceExhausted)
         {
             // The other's lease is gone; or etcd is full, and lets keys be deleted and none be made.
-            along.Arrive(null, 0);
+            along.Arrive(null);
             return await TxnAsync(txn).ConfigureAwait(false);
         }
         finally
         {
-            along.Arrive(answer, revision);
+            along.Arrive(answer);
         }
     }
 

@@ -187,7 +187,7 @@ internal sealed partial class LockSession : IAsyncDisposable
             {
                 Log.NotWatched(_logger, exception, Id);
                 await Task.Delay(pause, _time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-                pause = pause * 2 < LongestPause ? pause * 2 : LongestPause;
+                pause = Backoff.Longer(pause, LongestPause);
             }
         }
     }
@@ -220,7 +220,7 @@ internal sealed partial class LockSession : IAsyncDisposable
 
     private async Task RemoveAsync(Func<Task> remove)
     {
-        for (var pause = FirstPause; !HasEnded; pause = pause * 2 < LongestPause ? pause * 2 : LongestPause)
+        for (var pause = FirstPause; !HasEnded; pause = Backoff.Longer(pause, LongestPause))
         {
             try
             {

@@ -44,8 +44,8 @@ internal sealed class Wish(LockContext context, long started, TimeSpan? wait)
                     throw;
             }
 
-            await Task.Delay(pause * (0.5 + (Random.Shared.NextDouble() / 2)), context.Time, cancellationToken).ConfigureAwait(false);
-            pause = pause * 2 < LongestPause ? pause * 2 : LongestPause;
+            await Task.Delay(Backoff.Jittered(pause), context.Time, cancellationToken).ConfigureAwait(false);
+            pause = Backoff.Longer(pause, LongestPause);
         }
     }
 
