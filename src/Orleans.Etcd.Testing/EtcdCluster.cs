@@ -22,7 +22,7 @@ public sealed class EtcdCluster : IAsyncDisposable
     private EtcdCluster(EtcdServer[] members, ServerDirectory directory)
     {
         Members = Array.AsReadOnly(members);
-        Endpoints = Array.AsReadOnly(Array.ConvertAll(members, member => member.Endpoint));
+        Endpoints = Array.AsReadOnly(Array.ConvertAll(members, member => member.ClientEndpoint));
         _directory = directory;
     }
 
@@ -52,7 +52,14 @@ public sealed class EtcdCluster : IAsyncDisposable
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(memberCount, 1);
         ArgumentOutOfRangeException.ThrowIfGreaterThan(memberCount, MaxMembers);
-        var (members, directory) = await EtcdLauncher.StartAsync(options, memberCount, cancellationToken).ConfigureAwait(false);
+        var (members, directory) = await EtcdLauncher.StartAsync(options, () => EtcdMember.Plan(memberCount), cancellationToken).ConfigureAwait(false);
+        return new EtcdCluster(members, directory);
+    }
+
+    /// <summary>Starts one member in each place.</summary>
+    internal static async Task<EtcdCluster> StartAsync(EtcdServerOptions options, Func<IReadOnlyList<EtcdPlace>> places, CancellationToken cancellationToken = default)
+    {
+        var (members, directory) = await EtcdLauncher.StartAsync(options, () => EtcdMember.Plan(places()), cancellationToken).ConfigureAwait(false);
         return new EtcdCluster(members, directory);
     }
 

@@ -11,10 +11,10 @@ internal static class EtcdCommand
     private const string Script =
         """[ "$PPID" = "$1" ] || exit 1; log="$2"; shift 2; exec "$@" >> "$log" 2>&1 < /dev/null""";
 
-    public static ProcessStartInfo Create(string binary, IEnumerable<string> arguments, string logFile)
+    public static ProcessStartInfo Create(IReadOnlyList<string> command, string logFile)
     {
         var owner = Environment.ProcessId.ToString(CultureInfo.InvariantCulture);
-        var start = ProcessStarter.EndingWithUs(["/bin/sh", "-c", Script, "etcd", owner, logFile, binary, .. arguments]);
+        var start = ProcessStarter.EndingWithUs(["/bin/sh", "-c", Script, "etcd", owner, logFile, .. command]);
         start.WorkingDirectory = Path.GetDirectoryName(logFile)!;
         ClearEnvironment(start);
         return start;

@@ -10,7 +10,7 @@ internal static class EtcdLauncher
     /// start, others are tried then; later they are what clients hold on to.
     /// </summary>
     public static async Task<(EtcdServer[] Members, ServerDirectory Directory)> StartAsync(
-        EtcdServerOptions? options, int count, CancellationToken cancellationToken)
+        EtcdServerOptions? options, Func<EtcdMember[]> plan, CancellationToken cancellationToken)
     {
         if (OperatingSystem.IsWindows())
             throw new PlatformNotSupportedException("Orleans.Etcd.Testing controls etcd with Unix signals: it needs Linux or macOS.");
@@ -25,7 +25,7 @@ internal static class EtcdLauncher
             EtcdServer[] members = [];
             try
             {
-                members = Create(options, count, Path.GetFullPath(binary), directory);
+                members = Create(options, plan(), Path.GetFullPath(binary), directory);
                 if (options.AutoStart)
                     await StartTogetherAsync(members, cancellationToken).ConfigureAwait(false);
                 return (members, directory);
@@ -69,13 +69,13 @@ internal static class EtcdLauncher
         }
     }
 
-    private static EtcdServer[] Create(EtcdServerOptions options, int count, string binary, ServerDirectory directory)
+    private static EtcdServer[] Create(EtcdServerOptions options, EtcdMember[] plan, string binary, ServerDirectory directory)
     {
         var certificates = options.Tls == EtcdTls.None
             ? null
             : options.Certificates ?? EtcdCertificates.Create(Path.Combine(directory.Path, "certificates"));
         var authentication = options.UserName is null ? null : new EtcdAuthentication(options.UserName, options.Password!);
-        return [.. EtcdMember.Plan(count).Select(member => new EtcdServer(
-            options, member, binary, directory, count == 1, certificates, authentication))];
+        return [.. plan.Select(member => new EtcdServer(
+            options, member, binary, directory, plan.Length == 1, certificates, authentication))];
     }
 }

@@ -3,14 +3,15 @@ using System.Globalization;
 namespace Orleans.Etcd.Testing;
 
 /// <summary>What one member must know of the cluster it belongs to, a cluster of one included.</summary>
-internal sealed record EtcdMember(string Name, EtcdPorts Ports, string ClusterToken, string InitialCluster)
+internal sealed record EtcdMember(string Name, EtcdPlace Place, string ClusterToken, string InitialCluster)
 {
-    public static EtcdMember[] Plan(int count)
+    public static EtcdMember[] Plan(int count) => Plan([.. Enumerable.Range(0, count).Select(_ => new EtcdPlace(EtcdPorts.Take()))]);
+
+    public static EtcdMember[] Plan(IReadOnlyList<EtcdPlace> places)
     {
         var token = $"etcd-testing-{Guid.NewGuid():N}";
-        var ports = Enumerable.Range(0, count).Select(_ => EtcdPorts.Take()).ToArray();
-        var initial = string.Join(',', ports.Select((port, index) => $"{NameOf(index)}={PeerUrl(port)}"));
-        return [.. ports.Select((port, index) => new EtcdMember(NameOf(index), port, token, initial))];
+        var initial = string.Join(',', places.Select((place, index) => $"{NameOf(index)}={Url(place.Peers)}"));
+        return [.. places.Select((place, index) => new EtcdMember(NameOf(index), place, token, initial))];
     }
 
     public IEnumerable<string> Arguments(string directory, Uri endpoint, Uri metrics, EtcdServerOptions options, EtcdCertificates? certificates)
@@ -20,9 +21,9 @@ internal sealed record EtcdMember(string Name, EtcdPorts Ports, string ClusterTo
             "--name", Name,
             "--data-dir", Path.Combine(directory, "data"),
             "--listen-client-urls", Url(endpoint),
-            "--advertise-client-urls", Url(endpoint),
-            "--listen-peer-urls", PeerUrl(Ports),
-            "--initial-advertise-peer-urls", PeerUrl(Ports),
+            "--advertise-client-urls", Url(Place.Clients ?? endpoint),
+            "--listen-peer-urls", Url(Place.Address(Place.Ports.Peer)),
+            "--initial-advertise-peer-urls", Url(Place.Peers),
             "--initial-cluster", InitialCluster,
             "--initial-cluster-token", ClusterToken,
             "--initial-cluster-state", "new",
@@ -48,8 +49,6 @@ internal sealed record EtcdMember(string Name, EtcdPorts Ports, string ClusterTo
     }
 
     private static string NameOf(int index) => string.Create(CultureInfo.InvariantCulture, $"member{index + 1}");
-
-    private static string PeerUrl(EtcdPorts ports) => string.Create(CultureInfo.InvariantCulture, $"http://127.0.0.1:{ports.Peer}");
 
     private static string Url(Uri uri) => uri.GetLeftPart(UriPartial.Authority);
 

@@ -50,7 +50,7 @@ public sealed partial class EtcdServer
     {
         var logged = _log.Length;
         var arguments = _member.Arguments(DataDirectory, Endpoint, MetricsEndpoint, _options, _certificates);
-        var process = await EtcdProcess.StartAsync(EtcdCommand.Create(_binary, arguments, LogFile)).ConfigureAwait(false);
+        var process = await EtcdProcess.StartAsync(EtcdCommand.Create([.. _member.Place.Prefix, _binary, .. arguments], LogFile)).ConfigureAwait(false);
         _process = process;
         try
         {

@@ -45,8 +45,8 @@ public sealed partial class EtcdServer : IAsyncDisposable
         _ownDirectory = ownsDirectory ? directory : null;
         DataDirectory = Path.Combine(directory.Path, member.Name);
         Version = EtcdBinary.VersionOf(binary);
-        Endpoint = new UriBuilder(certificates is null ? "http" : "https", "127.0.0.1", member.Ports.Client).Uri;
-        MetricsEndpoint = new UriBuilder("http", "127.0.0.1", member.Ports.Metrics).Uri;
+        Endpoint = new UriBuilder(certificates is null ? "http" : "https", member.Place.Host, member.Place.Ports.Client).Uri;
+        MetricsEndpoint = member.Place.Address(member.Place.Ports.Metrics);
         _gateway = new EtcdGateway(Endpoint, certificates, options.Tls == EtcdTls.MutualTls);
         Directory.CreateDirectory(DataDirectory);
         _log = new ServerLog(Path.Combine(DataDirectory, "etcd.log"));
@@ -58,6 +58,9 @@ public sealed partial class EtcdServer : IAsyncDisposable
     /// <summary>Where clients connect: http or https on 127.0.0.1. Stays the same over restarts.</summary>
     public Uri Endpoint { get; }
 
+    /// <summary>Where clients of a cluster are told to connect, which may be something in between.</summary>
+    internal Uri ClientEndpoint => _member.Place.Clients ?? Endpoint;
+
     /// <summary>Where <c>/metrics</c> and <c>/health</c> are, always plain http.</summary>
     public Uri MetricsEndpoint { get; }
 
@@ -67,6 +70,9 @@ public sealed partial class EtcdServer : IAsyncDisposable
     /// <summary>The id of the running process.</summary>
     /// <exception cref="InvalidOperationException">The server is not running.</exception>
     public int ProcessId => Running().Id;
+
+    /// <summary>The id of the process, where there is one.</summary>
+    internal int? TryGetProcessId() => _process is { HasExited: false } process ? process.Id : null;
 
     /// <summary>Whether the process exists; a paused one does.</summary>
     public bool IsRunning => _process is { HasExited: false };
@@ -101,7 +107,7 @@ public sealed partial class EtcdServer : IAsyncDisposable
     /// <exception cref="EtcdServerException">etcd ended or did not answer in time; the message holds the end of its log.</exception>
     public static async Task<EtcdServer> StartAsync(EtcdServerOptions? options = null, CancellationToken cancellationToken = default)
     {
-        var (members, _) = await EtcdLauncher.StartAsync(options, 1, cancellationToken).ConfigureAwait(false);
+        var (members, _) = await EtcdLauncher.StartAsync(options, () => EtcdMember.Plan(1), cancellationToken).ConfigureAwait(false);
         return members[0];
     }
 
@@ -190,7 +196,7 @@ public sealed partial class EtcdServer : IAsyncDisposable
         }
 
         _gateway.Dispose();
-        _member.Ports.Release();
+        _member.Place.Ports.Release();
         _ownDirectory?.Delete();
     }
 
@@ -204,6 +210,24 @@ public sealed partial class EtcdServer : IAsyncDisposable
         var leader = status["leader"]?.ToString();
         return (Int64(status["raftTerm"]), leader is not null && leader == status["header"]?["member_id"]?.ToString());
     }
+
+    /// <summary>Hands the leadership over to another member; this one has to lead.</summary>
+    internal async Task MoveLeaderAsync(EtcdServer next, CancellationToken cancellationToken = default)
+    {
+        var status = await next._gateway.PostAsync("/v3/maintenance/status", [], cancellationToken).ConfigureAwait(false);
+        await _gateway.PostAsync("/v3/maintenance/transfer-leadership", new() { ["targetID"] = status["header"]?["member_id"]?.ToString() }, cancellationToken).ConfigureAwait(false);
+    }
+
+    /// <summary>The ids of all leases.</summary>
+    internal async Task<IReadOnlyList<long>> GetLeasesAsync(CancellationToken cancellationToken = default)
+    {
+        var answer = await _gateway.PostAsync("/v3/lease/leases", [], cancellationToken).ConfigureAwait(false);
+        return [.. answer["leases"]?.AsArray().Select(lease => Int64(lease?["ID"])) ?? []];
+    }
+
+    /// <summary>Ends a lease, and every key on it.</summary>
+    internal Task RevokeLeaseAsync(long lease, CancellationToken cancellationToken = default) =>
+        _gateway.PostAsync("/v3/lease/revoke", new() { ["ID"] = lease.ToString(CultureInfo.InvariantCulture) }, cancellationToken);
 
     private static long Int64(JsonNode? number) => long.Parse(number?.ToString() ?? "0", CultureInfo.InvariantCulture);
 

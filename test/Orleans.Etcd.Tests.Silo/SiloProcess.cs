@@ -18,6 +18,7 @@ internal sealed partial class SiloProcess : IAsyncDisposable
 
     private readonly Process _process;
     private readonly StringBuilder _output = new();
+    private readonly Dictionary<string, string> _statuses = [];
 
     private SiloProcess(string name, Process process, IPEndPoint endpoint, int gatewayPort)
     {
@@ -37,6 +38,8 @@ internal sealed partial class SiloProcess : IAsyncDisposable
 
     public int GatewayPort { get; }
 
+    public int Id => _process.Id;
+
     public bool HasExited => _process.HasExited;
 
     /// <summary>What it has written so far.</summary>
@@ -50,11 +53,13 @@ internal sealed partial class SiloProcess : IAsyncDisposable
     }
 
     /// <summary>Starts one; the settings are those of <see cref="EtcdOptions"/> and of the silo's own program.</summary>
-    public static async Task<SiloProcess> StartAsync(string name, IReadOnlyDictionary<string, string> settings, int siloPort, int gatewayPort)
+    public static async Task<SiloProcess> StartAsync(string name, IReadOnlyDictionary<string, string> settings, int siloPort, int gatewayPort, IEnumerable<KeyValuePair<string, string>>? environment = null)
     {
         var start = ProcessStarter.EndingWithUs("dotnet", Path.Combine(AppContext.BaseDirectory, "Orleans.Etcd.Tests.Silo.dll"));
         // Killed, it could not remove the files that the runtime makes for debuggers.
         start.Environment["DOTNET_EnableDiagnostics"] = "0";
+        foreach (var (variable, value) in environment ?? [])
+            start.Environment[variable] = value;
         start.RedirectStandardOutput = start.RedirectStandardError = true;
         foreach (var (setting, value) in settings)
             start.ArgumentList.Add($"--{setting}={value}");
@@ -76,6 +81,13 @@ internal sealed partial class SiloProcess : IAsyncDisposable
             if (clock.Elapsed >= within)
                 throw new TimeoutException($"{Name} does not see {other} {status} within {within}. Its output: {Output}");
         }
+    }
+
+    /// <summary>The silos that this silo's own view shows as active now.</summary>
+    public IReadOnlyCollection<string> ActiveSilos()
+    {
+        lock (_output)
+            return [.. _statuses.Where(silo => silo.Value == nameof(SiloStatus.Active)).Select(silo => silo.Key[..silo.Key.IndexOf('@', StringComparison.Ordinal)])];
     }
 
     /// <summary>Asks it to leave, as a service manager does (SIGTERM).</summary>
@@ -122,6 +134,10 @@ internal sealed partial class SiloProcess : IAsyncDisposable
     private void Note(string? line)
     {
         lock (_output)
+        {
             _output.AppendLine(line);
+            if (line?.Split(' ') is ["membership", var silo, var status, ..])
+                _statuses[silo] = status;
+        }
     }
 }

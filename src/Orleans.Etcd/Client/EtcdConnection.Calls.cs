@@ -56,7 +56,8 @@ public sealed partial class EtcdConnection
             var token = withToken ? await TokenAsync(started, cancellationToken).ConfigureAwait(false) : null;
             var endpoint = _pool.Current;
             var left = RetryBudget.Left(Time.GetElapsedTime(started), Options.RequestTimeout);
-            var time = left < Options.RequestTimeout ? left : Options.RequestTimeout;
+            var patience = retry.Patience(kind != CallKind.Write, Options.RequestTimeout);
+            var time = left < patience ? left : patience;
             EtcdMeter.Requests.Add(1, new KeyValuePair<string, object?>("operation", operation));
             CallFailure failure;
             bool hung;
@@ -77,7 +78,7 @@ public sealed partial class EtcdConnection
                         throw new OperationCanceledException($"etcd {operation} was cancelled.", exception, cancellationToken);
                     failure = CallFailure.Classify(exception, deadline.IsCancellationRequested ? time : null);
                     // Silent for as long as it takes to say so; where others had spent the time, that is no judgement of this one.
-                    hung = deadline.IsCancellationRequested && time >= Options.RequestTimeout / 2;
+                    hung = deadline.IsCancellationRequested && time >= patience / 2;
                 }
             }
 
@@ -85,7 +86,7 @@ public sealed partial class EtcdConnection
                 NoteSilence(endpoint);
             else if (failure.Code != EtcdErrorCode.Timeout)
                 _pool.NoteSign(endpoint);
-            MoveOn(operation, endpoint, token, failure, hung);
+            MoveOn(operation, endpoint, token, failure, hung, time);
             EtcdMeter.RequestErrors.Add(1, new KeyValuePair<string, object?>("operation", operation), new KeyValuePair<string, object?>("error", failure.Code));
             mayBeApplied |= failure.MayBeApplied;
             var mayRepeat = failure.TryElsewhere && (kind != CallKind.Write || !failure.MayBeApplied);
@@ -112,7 +113,7 @@ public sealed partial class EtcdConnection
         }
     }
 
-    private void MoveOn(string operation, EtcdEndpoint endpoint, string? token, CallFailure failure, bool hung)
+    private void MoveOn(string operation, EtcdEndpoint endpoint, string? token, CallFailure failure, bool hung, TimeSpan time)
     {
         if (failure.BlamesToken)
         {
@@ -124,7 +125,7 @@ public sealed partial class EtcdConnection
             return;
         EtcdMeter.Failovers.Add(1);
         if (hung)
-            Log.MovedFromHung(_logger, operation, endpoint.Address, Options.RequestTimeout, next.Address);
+            Log.MovedFromHung(_logger, operation, endpoint.Address, time, next.Address);
         else
             Log.MovedFromFailed(_logger, operation, endpoint.Address, failure.Code, next.Address);
     }

@@ -1,7 +1,7 @@
 namespace Orleans.Etcd;
 
 /// <summary>
-/// How often and how soon a call is tried again. A timeout is spent once more on another member and never twice
+/// How often and how soon a call is tried again, and how long an attempt may take. A timeout is spent once more on another member and never twice
 /// on a single one, a refused token is renewed once; quick failures go on, every member once and then a pause, and no
 /// attempt begins later than the time of one timeout unless a member has not been asked at all. Invariant: all attempts
 /// together, with the fetching of tokens, take at most twice the timeout, in whatever order failures and silence follow
@@ -12,6 +12,9 @@ internal struct RetryBudget(int members)
     private static readonly TimeSpan FirstBackoff = TimeSpan.FromMilliseconds(25);
     private static readonly TimeSpan LongestBackoff = TimeSpan.FromMilliseconds(400);
 
+    // 1.5 s of 5: no follower waits for longer before it knows that there is no leader.
+    private const double FirstShare = 0.3;
+
     private int _attempts;
     private int _timeouts;
     private int _refusals;
@@ -19,6 +22,12 @@ internal struct RetryBudget(int members)
 
     /// <summary>The time left for everything that is still to be done; zero when there is none.</summary>
     public static TimeSpan Left(TimeSpan elapsed, TimeSpan timeout) => elapsed < 2 * timeout ? (2 * timeout) - elapsed : TimeSpan.Zero;
+
+    /// <summary>
+    /// How long the next attempt may take. The first one less where another may follow on another member: what a member has
+    /// sent on to a leader that is just dying is lost without a word, and etcd itself waits 7 s before it says so.
+    /// </summary>
+    public readonly TimeSpan Patience(bool mayRepeat, TimeSpan timeout) => mayRepeat && members > 1 && _timeouts == 0 ? timeout * FirstShare : timeout;
 
     /// <summary>The pause before another attempt, or null when there is to be none.</summary>
     public TimeSpan? Next(in CallFailure failure, TimeSpan elapsed, TimeSpan timeout)

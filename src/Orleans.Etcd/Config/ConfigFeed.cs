@@ -250,7 +250,12 @@ internal sealed class ConfigFeed : IAsyncDisposable
     {
         var (before, steps) = _known is { } known ? known : new Known(null!, []);
         var step = ConfigState.Apply(before, batch, _layout, _logger);
-        if (before is not null && before.Cursor.Stream == step.After.Cursor.Stream)
+        if (before is not null && before.Cursor.Stream == step.After.Cursor.Stream && batch.IsResync)
+        {
+            // Read anew because etcd had forgotten what came between: that is no step, and is told as a whole.
+            (steps, _bytes) = ([], 0);
+        }
+        else if (before is not null && before.Cursor.Stream == step.After.Cursor.Stream)
         {
             _bytes += step.Size;
             var from = 0;

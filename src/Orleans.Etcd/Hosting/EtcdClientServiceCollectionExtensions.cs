@@ -5,6 +5,7 @@ using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Orleans.Configuration;
 using Orleans.Etcd;
+using Orleans.Serialization;
 
 namespace Orleans.Hosting;
 
@@ -98,6 +99,9 @@ public static class EtcdClientServiceCollectionExtensions
     private static OptionsBuilder<EtcdOptions> AddOptions(IServiceCollection services, string name)
     {
         services.TryAddEnumerable(ServiceDescriptor.Singleton<IValidateOptions<EtcdOptions>, EtcdOptionsValidator>());
+        // What a grain throws carries gRPC's exception within: Orleans could not send it to a caller on another silo or in a
+        // client, who would be told of a codec that is missing.
+        services.Configure<ExceptionSerializationOptions>(static options => options.SupportedNamespacePrefixes.Add("Grpc"));
         return services.AddOptions<EtcdOptions>(name);
     }
 

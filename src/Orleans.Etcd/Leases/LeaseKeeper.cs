@@ -1,3 +1,4 @@
+using System.Threading.Channels;
 using Etcdserverpb;
 using Microsoft.Extensions.Logging;
 
@@ -18,8 +19,10 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : ILeaseKee
     private readonly CancellationTokenSource _stop = new();
     private readonly ILogger _logger = connection.LoggerFactory.CreateLogger<LeaseKeeper>();
     private readonly TimeProvider _time = connection.Time;
+    private readonly Channel<long> _forgone = Channel.CreateUnbounded<long>(new() { SingleReader = true });
     private TaskCompletionSource _wake = NewWake();
     private Task? _loop;
+    private Task? _revoking;
 
     /// <summary>Grants a lease and keeps it alive until it is revoked or lost.</summary>
     /// <param name="ttl">Rounded up to whole seconds; at least 1 s. etcd may grant more (it makes 1 s into 2 s).</param>
@@ -83,6 +86,8 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : ILeaseKee
 
     public void Announce(EtcdLease lease, CancellationTokenSource lost, LeaseLoss reason)
     {
+        if (reason == LeaseLoss.NotRenewed)
+            Forgo(lease);
         ThreadPool.UnsafeQueueUserWorkItem(
             _ =>
             {
@@ -112,6 +117,8 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : ILeaseKee
         Stop();
         if (_loop is not null)
             await _loop.ConfigureAwait(false);
+        if (_revoking is not null)
+            await _revoking.ConfigureAwait(false);
         _stop.Dispose();
     }
 
@@ -128,6 +135,61 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : ILeaseKee
             Log.Gone(_logger, lease.Id);
         else
             Log.Lost(_logger, lease.Id, lease.Ttl);
+    }
+
+    /// <summary>
+    /// Has a lease revoked that was lost for want of an answer. The outage ends with a new leader, who lets every lease live for
+    /// one more TTL: all that time its keys would stand in others' way, though their owner has long been told that they are lost.
+    /// </summary>
+    private void Forgo(EtcdLease lease)
+    {
+        lock (_lock)
+        {
+            if (_stop.IsCancellationRequested)
+                return;
+            _forgone.Writer.TryWrite(lease.Id);
+            _revoking ??= Detached.Run(RevokeForgoneAsync);
+        }
+    }
+
+    private async Task RevokeForgoneAsync()
+    {
+        var pause = LeastBackoff;
+        try
+        {
+            await foreach (var leaseId in _forgone.Reader.ReadAllAsync(_stop.Token).ConfigureAwait(false))
+            {
+                while (!await TryRevokeAsync(leaseId).ConfigureAwait(false))
+                {
+                    await Task.Delay(Backoff.Jittered(pause), _time, _stop.Token).ConfigureAwait(false);
+                    pause = Backoff.Longer(pause, MostBackoff);
+                }
+
+                pause = LeastBackoff;
+            }
+        }
+        catch (OperationCanceledException) when (_stop.IsCancellationRequested)
+        {
+            // Those that are left expire.
+        }
+    }
+
+    /// <summary>Whether there is nothing left to be done.</summary>
+    private async Task<bool> TryRevokeAsync(long leaseId)
+    {
+        try
+        {
+            await RevokeAsync(leaseId, _stop.Token).ConfigureAwait(false);
+            return true;
+        }
+        catch (EtcdException exception)
+        {
+            return !exception.IsTransient;
+        }
+        catch (ObjectDisposedException)
+        {
+            return true;
+        }
     }
 
     private async Task<long> GrantAgainAsync(LeaseGrantRequest request, CancellationToken cancellationToken)

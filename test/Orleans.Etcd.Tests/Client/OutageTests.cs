@@ -54,6 +54,28 @@ public sealed class OutageTests
             await connection.DisposeAsync();
     }
 
+    /// <summary>What was sent on to a leader that dies is lost without a word, and so is every call to a member that froze.</summary>
+    [Fact]
+    public async Task Calls_ThatMayBeRepeated_DoNotWaitAWholeTimeoutForAMemberThatKeepsSilent()
+    {
+        await using var etcd = await EtcdServer.StartAsync();
+        await using var one = TcpProxy.Start(etcd.Endpoint);
+        await using var other = TcpProxy.Start(etcd.Endpoint);
+        await using var connection = Connections.Connect(one.Endpoint, other.Endpoint);
+        await connection.PutAsync("a", "1");
+        (one.Accepted > 0 ? one : other).Stall();
+        var clock = Stopwatch.StartNew();
+        await connection.TxnRepeatablyAsync(new() { Success = { Txn.Put(Connections.Bytes("a"), Connections.Bytes("2")) } }, CancellationToken.None);
+        Assert.InRange(clock.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(3));
+        // What may not be repeated has all of its time.
+        one.Stall();
+        other.Stall();
+        clock.Restart();
+        var failed = await Assert.ThrowsAsync<EtcdException>(() => connection.PutAsync("a", "3"));
+        Assert.True(failed.OutcomeUnknown);
+        Assert.InRange(clock.Elapsed, TimeSpan.FromSeconds(4.5), TimeSpan.FromSeconds(6.5));
+    }
+
     /// <summary>A connection that gets nowhere is given up, though nothing ever refuses it.</summary>
     [Fact]
     public async Task Calls_ToAMemberThatKeepsSilent_GoOverAnotherConnectionInTheEnd()

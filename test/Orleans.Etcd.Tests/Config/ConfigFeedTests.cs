@@ -176,6 +176,25 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
     }
 
     [Fact]
+    public async Task Rollback_SomebodyDeletesMeanwhile_TakesThatBackToo()
+    {
+        await CommitAsync(ConfigEdit.Set("a", "1"), ConfigEdit.Set("b", "1"));
+        var then = (await _etcd.RangeAsync(Txn.Range(_root))).Header.Revision;
+        await CommitAsync(ConfigEdit.Set("a", "2"));
+        // Between the read of what is there and the write: no comparison of what is left can tell.
+        void Before(string operation, int count)
+        {
+            if (operation == "Txn" && count == 0)
+                _etcd.DeleteAsync($"{_root}{Name}/b").GetAwaiter().GetResult();
+        }
+
+        ConfigCommitResult result;
+        using (new BeforeRequests(Before))
+            result = await _writer.RollbackAsync(then, null, null);
+        Assert.Equal(new Dictionary<string, string> { ["a"] = "1", ["b"] = "1" }, (await ReachAsync(result.Revision)).Values.ToDictionary(pair => pair.Key, pair => pair.Value.Text));
+    }
+
+    [Fact]
     public async Task Rollback_BeyondCompaction_TakesBackWhatWasCommitted_OrSaysThatItCannot()
     {
         var before = (await _etcd.RangeAsync(Txn.Range(_root))).Header.Revision;
@@ -429,6 +448,33 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
         Assert.True(_feed.State!.Revision < made.Revision);
         // And from then on at once.
         Assert.Equal(_feed.State, await _feed.AtLeastAsync(made.Revision, CancellationToken.None));
+    }
+
+    /// <summary>What etcd forgot while the watch was away cannot be told step by step, and is not to be told as if it were one.</summary>
+    [Fact]
+    public async Task HistoryCompactedWhileTheWatchWasAway_IsToldAsASnapshot()
+    {
+        await using var proxy = TcpProxy.Start(etcd.Server.Endpoint);
+        await using var through = etcd.Server.Connect(through: proxy.Endpoint);
+        await using var feed = new ConfigFeed(through, _feed.Layout, NullLogger.Instance);
+        await CommitAsync(ConfigEdit.Set("a", "1"));
+        await feed.ReachAsync(_last, CancellationToken.None);
+        var replay = new ConfigReplay();
+        await using var subscription = await ConfigSubscription.StartAsync(Name, feed.NextAsync, replay.OnAsync, null, null, CancellationToken.None);
+        await CommitAsync(ConfigEdit.Set("a", "2"));
+        await Eventually.IsTrueAsync(() => replay.Deltas == 1, "the watch is there");
+        proxy.Refuse();
+        await CommitAsync(ConfigEdit.Set("a", "3"));
+        await CommitAsync(ConfigEdit.Set("b", "1"));
+        await etcd.Server.CompactAsync(await etcd.Server.GetRevisionAsync());
+        proxy.Pass();
+        await Eventually.IsTrueAsync(() => replay.Values.GetValueOrDefault("b") == "1", "the last is told");
+        Assert.Equal((2, 1), (replay.Snapshots, replay.Deltas));
+        // And step by step from there.
+        await CommitAsync(ConfigEdit.Set("b", "2"));
+        await Eventually.IsTrueAsync(() => replay.Deltas == 2, "the next is told");
+        Assert.Equal(2, replay.Snapshots);
+        Assert.Empty(replay.Faults);
     }
 
     [Fact]

@@ -80,6 +80,23 @@ public abstract class LeaseFaultTests(string version)
         Assert.NotNull(await etcd.GetAsync("held"));
     }
 
+    [Fact]
+    public async Task Lease_LostInAnOutage_IsRevokedAsSoonAsThatIsOver()
+    {
+        await using var server = await EtcdServer.StartAsync(new() { BinaryPath = _binary });
+        await using var etcd = server.Connect();
+        await using var lease = await etcd.Leases.GrantAsync(Ttl, CancellationToken.None);
+        await etcd.PutAsync("held", "1", lease.Id);
+        await server.KillAsync();
+        await UntilAsync(() => lease.Lost.IsCancellationRequested, "the lease is lost");
+        await server.RestartAsync();
+        var since = Stopwatch.StartNew();
+        while (await etcd.GetAsync("held") is not null)
+            await Task.Delay(10);
+        // Left to expire it would live for another TTL, as every lease does under a new leader.
+        Assert.InRange(since.Elapsed, TimeSpan.Zero, Ttl / 3);
+    }
+
     private static async Task UntilAsync(Func<bool> condition, string because)
     {
         var since = Stopwatch.StartNew();

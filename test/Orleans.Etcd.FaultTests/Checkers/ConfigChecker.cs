@@ -1,0 +1,116 @@
+using System.Collections.Immutable;
+using Orleans.Etcd.FaultTests.Histories;
+
+namespace Orleans.Etcd.FaultTests.Checkers;
+
+/// <summary>A commit, a rollback or a read of a namespace.</summary>
+internal sealed record ConfigOperation(int Process, string Action) : Step(Process, Action)
+{
+    /// <summary>What a commit sets, null for a deletion; what a read answered.</summary>
+    public ImmutableSortedDictionary<string, string?> Values { get; init; } = ImmutableSortedDictionary<string, string?>.Empty;
+
+    /// <summary>The key whose revision is expected, and that revision.</summary>
+    public KeyValuePair<string, long> Expected { get; init; }
+
+    /// <summary>What a rollback goes back to.</summary>
+    public long To { get; init; }
+
+    /// <summary>What was answered.</summary>
+    public long Revision { get; init; }
+
+    public bool Conflicted { get; init; }
+}
+
+/// <summary>Whether what was committed to and read from a namespace is what etcd did.</summary>
+/// <remarks>
+/// Every answer names a revision and every value is written once, so etcd's own log says which order there was: it is compared
+/// with, where otherwise one would have to be searched for. What came to an unknown end is found in the log, or not.
+/// </remarks>
+internal static class ConfigChecker
+{
+    /// <param name="log">What etcd did.</param>
+    /// <param name="operations">What was asked and answered.</param>
+    /// <param name="compacted">Up to where etcd has forgotten its history.</param>
+    public static IEnumerable<string> Check(LogPart log, IReadOnlyList<ConfigOperation> operations, long compacted = 0)
+    {
+        var answered = operations.Where(operation => operation.Outcome == Outcome.Ok && !operation.Conflicted).ToArray();
+        return [.. Commits(log, answered), .. Reads(log, answered), .. Rollbacks(log, answered, compacted), .. RealTime(answered), .. Twice(log, operations)];
+    }
+
+    private static IEnumerable<string> Commits(LogPart log, ConfigOperation[] answered)
+    {
+        var revisions = log.Revisions.ToDictionary(revision => revision.Number);
+        var written = Written(log);
+        foreach (var commit in answered.Where(operation => operation.Action == "commit"))
+        {
+            var before = log.StateAt(commit.Revision - 1);
+            // A deletion of what is not there is no change.
+            var expected = commit.Values.Where(pair => pair.Value is not null || before.ContainsKey(pair.Key)).ToImmutableSortedDictionary(StringComparer.Ordinal);
+            var actual = revisions.GetValueOrDefault(commit.Revision)?.Changes ?? ImmutableSortedDictionary<string, string?>.Empty;
+            if (!expected.SequenceEqual(actual))
+                yield return $"{Text(commit)} is not what {commit.Revision} did: {string.Join(' ', actual)}";
+            if (commit.Expected.Key is not { } key)
+                continue;
+            // What is not there is at 0.
+            var last = before.ContainsKey(key) ? written[key].Where(revision => revision < commit.Revision).DefaultIfEmpty().Max() : 0;
+            if (last > commit.Expected.Value)
+                yield return $"{Text(commit)} expected {key} at {commit.Expected.Value}, and it was at {last}";
+        }
+    }
+
+    private static IEnumerable<string> Reads(LogPart log, ConfigOperation[] answered) =>
+        from read in answered
+        where read.Action == "read" && read.Revision >= log.InitialRevision
+        let there = log.StateAt(read.Revision)
+        where there.Count != read.Values.Count || !there.All(pair => read.Values.TryGetValue(pair.Key, out var value) && value == pair.Value)
+        select $"{Text(read)} is not what was there";
+
+    private static IEnumerable<string> Rollbacks(LogPart log, ConfigOperation[] answered, long compacted)
+    {
+        var own = answered.Where(operation => operation.Action != "read").Select(operation => operation.Revision).ToHashSet();
+        foreach (var rollback in answered.Where(operation => operation.Action == "rollback" && operation.To >= log.InitialRevision))
+        {
+            var (wanted, got) = (log.StateAt(rollback.To), log.StateAt(rollback.Revision));
+            // Where etcd has forgotten, what others wrote since is not seen by it.
+            var foreign = log.Revisions.Where(revision => rollback.To <= compacted && revision.Number > rollback.To && revision.Number < rollback.Revision && !own.Contains(revision.Number))
+                .SelectMany(revision => revision.Changes.Keys).ToHashSet();
+            foreach (var key in wanted.Keys.Union(got.Keys).Where(key => !foreign.Contains(key) && wanted.GetValueOrDefault(key) != got.GetValueOrDefault(key)))
+                yield return $"{Text(rollback)} left {key} at {got.GetValueOrDefault(key)}, where {rollback.To} had {wanted.GetValueOrDefault(key)}";
+        }
+    }
+
+    /// <summary>What was asked after another's answer has the higher revision.</summary>
+    private static IEnumerable<string> RealTime(ConfigOperation[] answered)
+    {
+        var writes = answered.Where(operation => operation.Action != "read").ToArray();
+        var ended = new Queue<ConfigOperation>(writes.OrderBy(write => write.Ended));
+        ConfigOperation? highest = null;
+        foreach (var write in writes.OrderBy(write => write.Invoked))
+        {
+            while (ended.TryPeek(out var before) && before.Ended < write.Invoked)
+            {
+                ended.Dequeue();
+                highest = highest is null || before.Revision > highest.Revision ? before : highest;
+            }
+
+            // A rollback to what is there already writes nothing, and answers where it looked.
+            if (highest is not null && write.Revision < highest.Revision)
+                yield return $"{Text(write)} was asked after {Text(highest)} had been answered";
+        }
+    }
+
+    /// <summary>Each value is its commit's own, so one that was written twice was committed twice, unless it was gone back to.</summary>
+    private static IEnumerable<string> Twice(LogPart log, IReadOnlyList<ConfigOperation> operations)
+    {
+        // A rollback may take more than one commit, where others delete meanwhile.
+        var back = operations.Where(operation => operation.Action == "rollback").ToArray();
+        return log.Revisions.Where(revision => !back.Any(rollback => revision.Heard >= rollback.Invoked && (revision.Number <= rollback.Revision || rollback.Outcome == Outcome.Unknown)))
+            .SelectMany(revision => revision.Changes.Values.OfType<string>())
+            .GroupBy(value => value).Where(group => group.Count() > 1)
+            .Select(group => $"{group.Key} was written {group.Count()} times");
+    }
+
+    private static ILookup<string, long> Written(LogPart log) => log.Revisions.SelectMany(revision => revision.Changes.Keys.Select(key => (key, revision.Number))).ToLookup(pair => pair.key, pair => pair.Number);
+
+    private static string Text(ConfigOperation operation) => $"the {operation.Action} of process {operation.Process} answered {operation.Revision} ({string.Join(' ', operation.Values)})";
+}

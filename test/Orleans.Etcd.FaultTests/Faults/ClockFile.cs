@@ -1,0 +1,32 @@
+using System.Globalization;
+
+namespace Orleans.Etcd.FaultTests.Faults;
+
+/// <summary>What libfaketime reads a process's wall clock from. The monotonic clock is left alone, as when an operator sets the time.</summary>
+internal sealed class ClockFile : IDisposable
+{
+    private const string Library = "libfaketimeMT.so.1";
+    private readonly string _path = Path.Combine(Path.GetTempPath(), $"orleans-etcd-clock-{Environment.ProcessId}-{Guid.NewGuid():N}");
+
+    public ClockFile() => Set(TimeSpan.Zero);
+
+    public static bool IsAvailable => FaultTools.Find(Library) is not null;
+
+    /// <summary>What a process has to be started with.</summary>
+    public IEnumerable<KeyValuePair<string, string>> Variables =>
+    [
+        new("LD_PRELOAD", FaultTools.Find(Library)!),
+        new("FAKETIME_TIMESTAMP_FILE", _path),
+        new("FAKETIME_CACHE_DURATION", "1"),
+        new("DONT_FAKE_MONOTONIC", "1"),
+    ];
+
+    public void Set(TimeSpan ahead)
+    {
+        // Renamed into place: a process that reads it half written would be at another time.
+        File.WriteAllText(_path + ".next", ahead.TotalSeconds.ToString("+0;-0;+0", CultureInfo.InvariantCulture) + "\n");
+        File.Move(_path + ".next", _path, overwrite: true);
+    }
+
+    public void Dispose() => File.Delete(_path);
+}

@@ -1,0 +1,121 @@
+using System.Globalization;
+
+namespace Orleans.Etcd.FaultTests.Faults;
+
+/// <summary>A fault, when it begins and how long it lasts.</summary>
+internal sealed record ScheduledFault(TimeSpan At, TimeSpan Lasts, Fault Fault)
+{
+    public override string ToString() => string.Create(CultureInfo.InvariantCulture, $"{At.TotalSeconds:0.0} s: {Fault} for {Lasts.TotalSeconds:0.0} s");
+}
+
+/// <summary>How many faults there are at a time.</summary>
+internal enum ScheduleKind
+{
+    /// <summary>None: what fails here is wrong without any help.</summary>
+    Control,
+
+    /// <summary>One member fails, and comes back only after everything must long work again without it.</summary>
+    Member,
+
+    /// <summary>One at a time, each healed before the next.</summary>
+    One,
+
+    /// <summary>Two at once.</summary>
+    Two,
+
+    /// <summary>Any number, begun and healed at random times.</summary>
+    Random,
+
+    /// <summary>Two of three members are gone for a minute.</summary>
+    Quorum,
+}
+
+/// <summary>The faults of a run. The same seed gives the same ones.</summary>
+internal sealed record Schedule(ScheduleKind Kind, IReadOnlyList<ScheduledFault> Faults, TimeSpan Length)
+{
+    /// <summary>The silo whose clock can jump: the library that makes it so costs its process a lot, so the others do without.</summary>
+    public const int SiloWithAClock = 0;
+
+    private const int Members = 3;
+
+    /// <summary>Whether etcd may itself revoke a lease that is being renewed.</summary>
+    public bool MayRevokeLiveLeases => Faults.Any(fault => fault.Fault.MayRevokeLiveLeases(fault.Lasts));
+
+    public static Schedule Of(ScheduleKind kind, int seed, int silos, TimeSpan length)
+    {
+        var random = new Random(seed);
+        var faults = kind switch
+        {
+            ScheduleKind.Control => [],
+            ScheduleKind.Member => [new(TimeSpan.FromSeconds(0.5), length - TimeSpan.FromSeconds(0.5), DrawMemberFailure(random))],
+            ScheduleKind.Quorum => [.. new[] { 0, 1 }.Select(member => new ScheduledFault(TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(60), seed % 2 == 0 ? new Kill(member) : new CutFromPeers(member)))],
+            ScheduleKind.One => InTurn(random, silos, length, 1),
+            ScheduleKind.Two => InTurn(random, silos, length, 2),
+            _ => AtRandom(random, silos, length),
+        };
+        return new(kind, [.. faults.OrderBy(fault => fault.At)], length);
+    }
+
+    /// <summary>Some at a time, and a breath in between.</summary>
+    private static List<ScheduledFault> InTurn(Random random, int silos, TimeSpan length, int atOnce)
+    {
+        var faults = new List<ScheduledFault>();
+        for (var at = TimeSpan.FromSeconds(0.5); at < length - TimeSpan.FromSeconds(1);)
+        {
+            var lasts = Between(random, 0.5, 3.5);
+            for (var i = 0; i < atOnce; i++)
+                faults.Add(new(at + Between(random, 0, i * 0.5), lasts, Draw(random, silos)));
+            at += lasts + Between(random, 0.5, 1.5);
+        }
+
+        return faults;
+    }
+
+    private static List<ScheduledFault> AtRandom(Random random, int silos, TimeSpan length)
+    {
+        var count = random.Next(3, 8);
+        return [.. Enumerable.Range(0, count).Select(_ => new ScheduledFault(Between(random, 0, length.TotalSeconds - 1), Between(random, 0.2, 6), Draw(random, silos)))];
+    }
+
+    private static Fault DrawMemberFailure(Random random)
+    {
+        var member = random.Next(2) == 0 ? Fault.Leader : random.Next(Members);
+        return random.Next(5) switch
+        {
+            0 or 1 => new Kill(member),
+            2 => new Freeze(member),
+            3 => new CutFromPeers(member),
+            _ => new CutFromClients(member),
+        };
+    }
+
+    private static Fault Draw(Random random, int silos)
+    {
+        var member = random.Next(3) == 0 ? Fault.Leader : random.Next(Members);
+        Fault fault = random.Next(15) switch
+        {
+            0 or 1 => new Kill(member),
+            2 or 3 => new Freeze(member),
+            4 => new CutFromPeers(member),
+            5 => new CutFromPeers(member, OneWay: true),
+            6 => new CutFromClients(member),
+            7 => new LosePackets(member, random.Next(5, 40)),
+            8 => new SlowFsync(member, TimeSpan.FromMilliseconds(random.Next(20, 400))),
+            9 => new Compact(),
+            10 => new Defragment(member),
+            11 => new MoveLeader(random.Next(Members)),
+            12 => new Restart(member),
+            13 => new RevokeLease(random.Next()),
+            _ => random.Next(3) switch
+            {
+                0 => new ClockJump(SiloWithAClock, TimeSpan.FromMinutes(random.Next(2) == 0 ? 60 : -60)),
+                1 => new KillSilo(random.Next(silos)),
+                _ => new FreezeSilo(random.Next(silos)),
+            },
+        };
+        // What cannot be made here becomes something that can, so that the rest of the schedule is the same everywhere.
+        return fault.CanBeMade() ? fault : new Kill(member);
+    }
+
+    private static TimeSpan Between(Random random, double least, double most) => TimeSpan.FromSeconds(least + (random.NextDouble() * (most - least)));
+}

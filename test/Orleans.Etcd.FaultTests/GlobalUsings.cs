@@ -1,0 +1,2 @@
+global using Orleans.Etcd.FaultTests.Faults;
+global using Orleans.Etcd.FaultTests.Network;

@@ -1,0 +1,33 @@
+using System.Collections.Immutable;
+
+namespace Orleans.Etcd.FaultTests.Histories;
+
+/// <summary>One revision of a range: what it changed, and when it was first heard of. A null value is a deletion.</summary>
+internal sealed record Revision(long Number, long Heard, ImmutableSortedDictionary<string, string?> Changes);
+
+/// <summary>What a range held at a revision, and every revision after it.</summary>
+internal sealed record LogPart(long InitialRevision, ImmutableSortedDictionary<string, string> Initial, IReadOnlyList<Revision> Revisions)
+{
+    /// <summary>What the range held at a revision.</summary>
+    public ImmutableSortedDictionary<string, string> StateAt(long revision)
+    {
+        var state = Initial.ToBuilder();
+        foreach (var step in Revisions.TakeWhile(step => step.Number <= revision))
+            Apply(state, step.Changes);
+        return state.ToImmutable();
+    }
+
+    public static void Apply(IDictionary<string, string> state, IEnumerable<KeyValuePair<string, string?>> changes)
+    {
+        foreach (var (key, value) in changes)
+        {
+            if (value is null)
+                state.Remove(key);
+            else
+                state[key] = value;
+        }
+    }
+
+    public static bool Same(IReadOnlyDictionary<string, string> one, IReadOnlyDictionary<string, string> other) =>
+        one.Count == other.Count && one.All(pair => other.TryGetValue(pair.Key, out var value) && value == pair.Value);
+}

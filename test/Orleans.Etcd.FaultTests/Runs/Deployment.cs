@@ -1,0 +1,274 @@
+using System.Collections.Concurrent;
+using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Hosting;
+using Microsoft.Extensions.Logging;
+using Orleans.Configuration;
+using Orleans.Etcd.FaultTests.Histories;
+using Orleans.Etcd.Testing;
+using Orleans.Etcd.Tests.Silo;
+
+namespace Orleans.Etcd.FaultTests.Runs;
+
+/// <summary>
+/// A three-member etcd, silos in processes of their own and clients in this one, used by one run after another as a cluster
+/// in production is by one day after another: what piles up shows.
+/// </summary>
+internal sealed class Deployment : IFaultTarget, IAsyncDisposable
+{
+    public const string KeyRoot = EtcdOptions.DefaultKeyPrefix + "/";
+    private const int Members = 3;
+    private static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(60);
+
+    private readonly SiloProcess[] _silos;
+    private readonly ClockFile?[] _clocks;
+    private readonly List<IHost> _clients = [];
+    private readonly ConcurrentDictionary<int, Task> _starting = [];
+    private readonly ConcurrentQueue<string> _notes = [];
+    private readonly ConcurrentBag<string> _attacked = [];
+
+    private Deployment(IMemberNetwork network, EtcdCluster etcd, int silos, bool withClock)
+    {
+        (Network, Etcd) = (network, etcd);
+        network.Started(etcd);
+        _silos = new SiloProcess[silos];
+        _clocks = [.. Enumerable.Range(0, silos).Select(silo => withClock && silo == Schedule.SiloWithAClock ? new ClockFile() : null)];
+    }
+
+    public IMemberNetwork Network { get; }
+
+    public EtcdCluster Etcd { get; }
+
+    /// <summary>The service's and the cluster's id.</summary>
+    public string Id { get; } = $"faults-{Guid.NewGuid():N}";
+
+    public IReadOnlyList<SiloProcess> Silos => _silos;
+
+    public IReadOnlyList<IClusterClient> Clients => [.. _clients.Select(client => client.Services.GetRequiredService<IClusterClient>())];
+
+    /// <summary>What is recorded now; history before it may be compacted.</summary>
+    public ReferenceLog? Log { get; set; }
+
+    /// <summary>Up to where etcd has forgotten its history.</summary>
+    public long Compacted { get; private set; }
+
+    /// <summary>Silos, by address, that a fault killed or froze: others may take them for dead.</summary>
+    public IReadOnlyCollection<string> Attacked => _attacked;
+
+    /// <param name="version">Of etcd.</param>
+    /// <param name="silos">How many.</param>
+    /// <param name="withClock">Whether a silo's clock is to jump: that makes it slow, and so it is only done for runs that need it.</param>
+    /// <param name="onLoopback">Whether proxies are to be used though namespaces could be had.</param>
+    public static async Task<Deployment> StartAsync(string version, int silos, bool withClock, bool onLoopback)
+    {
+        var (network, problem) = onLoopback ? (null, "asked for") : await NamespaceNetwork.TryCreateAsync(Members);
+        IMemberNetwork used = network is not null ? network : new LoopbackNetwork(Members);
+        try
+        {
+            // Elections as quick as the default allows; snapshots often enough for a member that was away to need one.
+            var options = new EtcdServerOptions { BinaryPath = EtcdBinary.Find(version), ExtraArguments = { "--snapshot-count=2000" } };
+            var etcd = await EtcdCluster.StartAsync(options, () => used.Places);
+            var deployment = new Deployment(used, etcd, silos, withClock);
+            if (problem is not null)
+                deployment.Note($"members on loopback: {problem}");
+            try
+            {
+                await deployment.StartHostsAsync();
+                return deployment;
+            }
+            catch
+            {
+                await deployment.DisposeAsync();
+                throw;
+            }
+        }
+        catch
+        {
+            await used.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>A connection of its own, as another process would have.</summary>
+    public EtcdConnection Connect(Action<EtcdOptions>? configure = null)
+    {
+        var options = new EtcdOptions { Endpoints = [.. Etcd.Endpoints.Select(endpoint => endpoint.ToString())] };
+        configure?.Invoke(options);
+        return new EtcdConnection(options);
+    }
+
+    /// <summary>Takes what was noted since the last time.</summary>
+    public IReadOnlyList<string> TakeNotes()
+    {
+        var notes = new List<string>();
+        while (_notes.TryDequeue(out var note))
+            notes.Add(note);
+        return notes;
+    }
+
+    public void Note(string what) => _notes.Enqueue(what);
+
+    public async Task<int> GetLeaderAsync()
+    {
+        var leader = await Etcd.GetLeaderAsync();
+        return Etcd.Members.TakeWhile(member => member != leader).Count();
+    }
+
+    public Task StartMemberAsync(int member)
+    {
+        // It does not answer before there is a quorum, which may take the end of another fault.
+        _starting[member] = Etcd.Members[member].IsRunning ? Task.CompletedTask : Etcd.Members[member].RestartAsync();
+        return Task.CompletedTask;
+    }
+
+    /// <summary>Waits until every member answers.</summary>
+    public async Task WholeAsync()
+    {
+        for (var member = 0; member < Members; member++)
+        {
+            if (_starting.TryRemove(member, out var start))
+                await start;
+            if (!Etcd.Members[member].IsRunning)
+                await Etcd.Members[member].RestartAsync();
+        }
+
+        await Etcd.GetLeaderAsync();
+    }
+
+    public async Task CompactAsync()
+    {
+        if (Log is not { } log)
+            return;
+        var leader = await Etcd.GetLeaderAsync();
+        var revision = log.Known;
+        await leader.CompactAsync(revision);
+        Compacted = revision;
+        Note($"compacted at {revision}");
+    }
+
+    public async Task RevokeLeaseAsync(int which)
+    {
+        var leader = await Etcd.GetLeaderAsync();
+        var leases = await leader.GetLeasesAsync();
+        if (leases.Count == 0)
+            return;
+        Note($"revoked lease {leases[which % leases.Count]:x}");
+        await leader.RevokeLeaseAsync(leases[which % leases.Count]);
+    }
+
+    public ClockFile ClockOf(int silo) => _clocks[silo]!;
+
+    public async Task KillSiloAsync(int silo)
+    {
+        _attacked.Add(Address(silo));
+        Note($"killed silo {Address(silo)}");
+        await _silos[silo].KillAsync();
+    }
+
+    public async Task ReplaceSiloAsync(int silo)
+    {
+        if (!_silos[silo].HasExited)
+            return;
+        await _silos[silo].DisposeAsync();
+        _silos[silo] = await StartSiloAsync(silo);
+    }
+
+    public void FreezeSilo(int silo)
+    {
+        _attacked.Add(Address(silo));
+        Note($"froze silo {Address(silo)}");
+        _silos[silo].Freeze();
+    }
+
+    public async Task ThawSiloAsync(int silo)
+    {
+        if (!_silos[silo].HasExited)
+            _silos[silo].Thaw();
+        // One that was declared dead ends by itself: it is replaced before the quiet period is over.
+        await Task.CompletedTask;
+    }
+
+    /// <summary>Replaces the silos that have ended; answers those that nobody attacked.</summary>
+    public async Task<IReadOnlyList<string>> ReplaceEndedAsync()
+    {
+        var unexpected = new List<string>();
+        for (var silo = 0; silo < _silos.Length; silo++)
+        {
+            if (!_silos[silo].HasExited)
+                continue;
+            if (!_attacked.Contains(Address(silo)))
+                unexpected.Add($"silo {Address(silo)} ended by itself: {Tail(_silos[silo].Output)}");
+            await ReplaceSiloAsync(silo);
+        }
+
+        return unexpected;
+    }
+
+    /// <summary>Waits until each silo sees exactly these as active; answers who does not.</summary>
+    public async Task<IReadOnlyList<string>> AgreeAsync(TimeSpan within)
+    {
+        for (var until = MonotonicClock.Now + within.Micros(); ; await Task.Delay(50))
+        {
+            var expected = _silos.Select((_, silo) => Address(silo)).Order(StringComparer.Ordinal).ToArray();
+            var others = _silos.Where(silo => !expected.SequenceEqual(silo.ActiveSilos().Order(StringComparer.Ordinal))).ToArray();
+            if (others.Length == 0)
+                return [];
+            if (MonotonicClock.Now > until)
+                return [.. others.Select(silo => $"after {within.TotalSeconds:0} s {silo.Name} ({silo.Endpoint}) sees {string.Join(' ', silo.ActiveSilos())} and not {string.Join(' ', expected)}")];
+        }
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (var client in _clients)
+            await ((IAsyncDisposable)client).DisposeAsync();
+        foreach (var silo in _silos.Where(silo => silo is not null))
+            await silo.DisposeAsync();
+        await Etcd.DisposeAsync();
+        await Network.DisposeAsync();
+        foreach (var clock in _clocks)
+            clock?.Dispose();
+    }
+
+    private static string Tail(string text) => text[Math.Max(0, text.Length - 2_000)..];
+
+    private string Address(int silo) => _silos[silo].Endpoint.ToString();
+
+    private async Task StartHostsAsync()
+    {
+        for (var silo = 0; silo < _silos.Length; silo++)
+            _silos[silo] = await StartSiloAsync(silo);
+        if (await AgreeAsync(StartLimit) is { Count: > 0 } others)
+            throw new InvalidOperationException(string.Join("\n", others) + _silos[0].Output);
+        for (var client = 0; client < 2; client++)
+            _clients.Add(await StartClientAsync());
+    }
+
+    private Task<SiloProcess> StartSiloAsync(int silo)
+    {
+        var settings = new Dictionary<string, string>
+        {
+            ["Endpoints"] = string.Join(',', Etcd.Endpoints),
+            ["ClusterId"] = Id,
+            ["DefaultProbes"] = "true",
+            ["Locks:SessionTtl"] = SessionTtl.ToString(),
+        };
+        return SiloProcess.StartAsync($"silo{silo}", settings, LoopbackPort.Take(), LoopbackPort.Take(), _clocks[silo]?.Variables);
+    }
+
+    /// <summary>Short, so that holders are seen to lose.</summary>
+    public static readonly TimeSpan SessionTtl = TimeSpan.FromSeconds(5);
+
+    private async Task<IHost> StartClientAsync()
+    {
+        // Not CreateApplicationBuilder, which watches the working directory.
+        var builder = new HostApplicationBuilder(new HostApplicationBuilderSettings { DisableDefaults = true });
+        builder.Logging.ClearProviders();
+        builder.UseOrleansClient(client => client
+            .UseEtcdClustering(string.Join(',', Etcd.Endpoints))
+            .AddEtcdLocks(options => options.SessionTtl = SessionTtl)
+            .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = Id));
+        var host = builder.Build();
+        await host.StartAsync();
+        return host;
+    }
+}

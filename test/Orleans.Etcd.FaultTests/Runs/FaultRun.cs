@@ -1,0 +1,165 @@
+using System.Collections.Concurrent;
+using System.Globalization;
+using Orleans.Etcd.FaultTests.Histories;
+using Orleans.Etcd.FaultTests.Workloads;
+
+namespace Orleans.Etcd.FaultTests.Runs;
+
+/// <summary>
+/// One run: all workloads begin, faults come and are healed, a quiet time follows in which everything has to recover, and what
+/// was recorded is judged.
+/// </summary>
+internal sealed class FaultRun
+{
+    /// <summary>Within this everything works again and everyone agrees, once all faults are over.</summary>
+    public static readonly TimeSpan RecoveryLimit = TimeSpan.FromSeconds(5);
+
+    private static readonly TimeSpan Warmth = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan CatchUpLimit = TimeSpan.FromSeconds(20);
+    private static readonly TimeSpan AgreementLimit = TimeSpan.FromSeconds(10);
+
+    private readonly Deployment _deployment;
+    private readonly int _seed;
+    private readonly Schedule _schedule;
+    private readonly Findings _findings = new();
+    private readonly ConcurrentQueue<string> _events = [];
+    private long _began;
+
+    private FaultRun(Deployment deployment, int seed, Schedule schedule) => (_deployment, _seed, _schedule) = (deployment, seed, schedule);
+
+    public static async Task<RunReport> RunAsync(Deployment deployment, int seed, Schedule schedule)
+    {
+        var run = new FaultRun(deployment, seed, schedule);
+        return await run.RunAsync();
+    }
+
+    private async Task<RunReport> RunAsync()
+    {
+        await _deployment.WholeAsync();
+        await using var log = await ReferenceLog.StartAsync(_deployment.Etcd.Endpoints, Deployment.KeyRoot);
+        _deployment.Log = log;
+        _deployment.TakeNotes();
+        List<Workload> workloads =
+        [
+            new TableWorkload(_deployment, _seed),
+            new WatchWorkload(_deployment, _seed),
+            new LeaseWorkload(_deployment, _seed),
+            LockWorkload.Locks(_deployment, _seed),
+            LockWorkload.Semaphores(_deployment, _seed),
+            LockWorkload.ReadersAndWriters(_deployment, _seed),
+            new ConfigWorkload(_deployment, _seed),
+            new ClusterWorkload(_deployment, _seed),
+        ];
+        try
+        {
+            await Task.WhenAll(workloads.Select(workload => workload.StartAsync()));
+            _began = MonotonicClock.Now;
+            await Task.Delay(Warmth);
+            await MakeFaultsAsync();
+            Note("healed");
+            var healed = MonotonicClock.Now;
+            await RecoverAsync(workloads, healed);
+            Note("recovered");
+            var ended = MonotonicClock.Now;
+            await Task.WhenAll(workloads.Select(workload => workload.StopAsync()));
+            Note("stopped");
+            if (await log.CatchUpAsync(CatchUpLimit) is { } problem)
+                _findings.Undecided(problem);
+            Note("recorded");
+            var facts = new RunFacts(_schedule, log, _began, healed, ended);
+            foreach (var workload in workloads)
+                Judge(workload, facts);
+            Note("judged");
+            return Report(workloads, facts);
+        }
+        finally
+        {
+            _deployment.Log = null;
+            foreach (var workload in workloads)
+                await workload.DisposeAsync();
+        }
+    }
+
+    /// <summary>Makes each fault at its time, and ends it at its time, whatever the others do.</summary>
+    private async Task MakeFaultsAsync()
+    {
+        var start = MonotonicClock.Now;
+        await Task.WhenAll(_schedule.Faults.Select(async fault =>
+        {
+            await UntilAsync(start + fault.At.Micros());
+            await TryAsync($"{fault.Fault} begins", async () =>
+            {
+                await using var healing = await fault.Fault.InjectAsync(_deployment);
+                await UntilAsync(start + (fault.At + fault.Lasts).Micros());
+                Note($"{fault.Fault} ends");
+            });
+        }).Append(UntilAsync(start + _schedule.Length.Micros())));
+        await TryAsync("all members are started", _deployment.WholeAsync);
+
+        static Task UntilAsync(long moment) => Task.Delay(TimeSpan.FromMicroseconds(Math.Max(0, moment - MonotonicClock.Now)));
+    }
+
+    private async Task RecoverAsync(IReadOnlyList<Workload> workloads, long healed)
+    {
+        foreach (var ended in await _deployment.ReplaceEndedAsync())
+            _findings.Violated(ended);
+        while (workloads.Any(workload => workload.History.RecoveredAfter(healed) is null) && MonotonicClock.Now < healed + (RecoveryLimit * 4).Micros())
+            await Task.Delay(50);
+        foreach (var history in workloads.Select(workload => workload.History))
+        {
+            var recovered = history.RecoveredAfter(healed);
+            if (recovered is null || recovered > RecoveryLimit)
+                _findings.Violated($"{history.Name} worked again {(recovered is { } after ? $"{after.TotalSeconds:0.0} s" : "never")} after the last fault was over");
+        }
+
+        foreach (var other in await _deployment.AgreeAsync(AgreementLimit))
+            _findings.Violated(other);
+        // Whoever ended since, being declared dead for what was done to it.
+        foreach (var ended in await _deployment.ReplaceEndedAsync())
+            _findings.Violated(ended);
+    }
+
+    private void Judge(Workload workload, RunFacts facts)
+    {
+        var succeeded = workload.History.Steps.Count(step => step.Outcome == Outcome.Ok);
+        if (succeeded < workload.Enough)
+            _findings.Violated($"{workload.History.Name} did too little to tell anything: {succeeded} successes");
+        foreach (var hung in workload.Histories.SelectMany(history => history.Hung))
+            _findings.Violated($"hung: {hung}");
+        if (facts.Schedule.Kind == ScheduleKind.Member && workload.History.LongestOutage(facts.Began, facts.Healed) is var outage && outage > RecoveryLimit)
+            _findings.Violated($"{workload.History.Name} did not work for {outage.TotalSeconds:0.0} s after one member had failed");
+        workload.Check(_findings, facts);
+    }
+
+    private RunReport Report(IReadOnlyList<Workload> workloads, RunFacts facts) => new()
+    {
+        Seed = _seed,
+        Schedule = _schedule.Kind.ToString(),
+        Version = _deployment.Etcd.Members[0].Version,
+        Network = _deployment.Network.Name,
+        Faults = [.. _schedule.Faults.Select(fault => fault.ToString())],
+        Events = [.. _events, .. _deployment.TakeNotes()],
+        Violations = _findings.Violations,
+        Unknown = _findings.Unknown,
+        Counts = _findings.Counts,
+        Workloads = [.. workloads.SelectMany(workload => workload.Histories).Select(history => WorkloadReport.Of(history, facts))],
+        Histories = [.. workloads.SelectMany(workload => workload.Histories)],
+        Log = facts.Log.Revisions,
+    };
+
+    private async Task TryAsync(string what, Func<Task> action)
+    {
+        Note(what);
+        try
+        {
+            await action();
+        }
+        catch (Exception exception) when (exception is not OutOfMemoryException)
+        {
+            // A member that is gone cannot be defragmented: the report says that this fault was none.
+            Note($"{what}: {exception.GetType().Name} {exception.Message.Split('\n')[0]}");
+        }
+    }
+
+    private void Note(string what) => _events.Enqueue(string.Create(CultureInfo.InvariantCulture, $"{(MonotonicClock.Now - _began) / 1e6:0.0} s: {what}"));
+}

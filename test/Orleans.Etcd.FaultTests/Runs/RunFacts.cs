@@ -1,0 +1,34 @@
+using Orleans.Etcd.FaultTests.Histories;
+
+namespace Orleans.Etcd.FaultTests.Runs;
+
+/// <summary>What is known of a run when it is judged.</summary>
+/// <param name="Schedule">Its faults.</param>
+/// <param name="Log">What etcd did.</param>
+/// <param name="Began">When the workloads had begun.</param>
+/// <param name="Healed">When all faults were over.</param>
+/// <param name="Ended">When the workloads were asked to end.</param>
+internal sealed record RunFacts(Schedule Schedule, ReferenceLog Log, long Began, long Healed, long Ended);
+
+/// <summary>What the checkers found.</summary>
+internal sealed class Findings
+{
+    private readonly List<string> _violations = [];
+    private readonly List<string> _unknown = [];
+    private readonly SortedDictionary<string, long> _counts = new(StringComparer.Ordinal);
+
+    /// <summary>Invariants that do not hold.</summary>
+    public IReadOnlyList<string> Violations => _violations;
+
+    /// <summary>What could not be judged.</summary>
+    public IReadOnlyList<string> Unknown => _unknown;
+
+    /// <summary>What is counted and not judged.</summary>
+    public IReadOnlyDictionary<string, long> Counts => _counts;
+
+    public void Violated(string what) => _violations.Add(what);
+
+    public void Undecided(string what) => _unknown.Add(what);
+
+    public void Count(string what, long by = 1) => _counts[what] = _counts.GetValueOrDefault(what) + by;
+}

@@ -1,0 +1,111 @@
+using System.Globalization;
+using System.Text;
+using System.Text.Encodings.Web;
+using System.Text.Json;
+using System.Text.Json.Serialization;
+using Orleans.Etcd.FaultTests.Histories;
+
+namespace Orleans.Etcd.FaultTests.Runs;
+
+/// <summary>What one workload did in a run. Times in milliseconds.</summary>
+internal sealed record WorkloadReport(string Name, int Succeeded, int Unknown, double LongestOutage, double? RecoveredAfter)
+{
+    public static WorkloadReport Of(History history, RunFacts facts) => new(
+        history.Name,
+        history.Steps.Count(step => step.Outcome == Outcome.Ok),
+        history.Steps.Count(step => step.Outcome == Outcome.Unknown),
+        history.LongestOutage(facts.Began, facts.Ended).TotalMilliseconds,
+        history.RecoveredAfter(facts.Healed)?.TotalMilliseconds);
+}
+
+/// <summary>What a run did and came to.</summary>
+internal sealed record RunReport
+{
+    private static readonly JsonSerializerOptions Json = new() { Encoder = JavaScriptEncoder.UnsafeRelaxedJsonEscaping, DefaultIgnoreCondition = JsonIgnoreCondition.WhenWritingNull, Converters = { new JsonStringEnumConverter() } };
+    private static readonly object Writing = new();
+
+    public required int Seed { get; init; }
+
+    public required string Schedule { get; init; }
+
+    public required string Version { get; init; }
+
+    public required string Network { get; init; }
+
+    /// <summary>violation, unknown or pass.</summary>
+    public string Verdict => Violations.Count > 0 ? "violation" : Unknown.Count > 0 ? "unknown" : "pass";
+
+    public required IReadOnlyList<string> Faults { get; init; }
+
+    public required IReadOnlyList<string> Events { get; init; }
+
+    public required IReadOnlyList<string> Violations { get; init; }
+
+    public required IReadOnlyList<string> Unknown { get; init; }
+
+    public required IReadOnlyDictionary<string, long> Counts { get; init; }
+
+    public required IReadOnlyList<WorkloadReport> Workloads { get; init; }
+
+    [JsonIgnore]
+    public IReadOnlyList<History> Histories { get; init; } = [];
+
+    [JsonIgnore]
+    public IReadOnlyList<Revision> Log { get; init; } = [];
+
+    /// <summary>Where reports go: artifacts/faults of the repository, unless ORLEANS_ETCD_FAULT_REPORTS names another.</summary>
+    public static string Directory { get; } = Environment.GetEnvironmentVariable("ORLEANS_ETCD_FAULT_REPORTS") is { Length: > 0 } given ? given : Path.Combine(Repository(), "artifacts", "faults");
+
+    /// <summary>Adds the run to the reports; what was recorded is kept where it did not pass.</summary>
+    public void Save()
+    {
+        lock (Writing)
+        {
+            System.IO.Directory.CreateDirectory(Directory);
+            File.AppendAllText(Path.Combine(Directory, "runs.jsonl"), JsonSerializer.Serialize(this, Json) + "\n");
+        }
+
+        if (Verdict == "pass")
+            return;
+        var kept = Path.Combine(Directory, string.Create(CultureInfo.InvariantCulture, $"{Schedule}-{Seed}-on-{Version}"));
+        System.IO.Directory.CreateDirectory(kept);
+        foreach (var history in Histories)
+            File.WriteAllLines(Path.Combine(kept, history.Name.Replace(' ', '-') + ".jsonl"), history.Steps.OrderBy(step => step.Invoked).Select(step => JsonSerializer.Serialize(step, step.GetType(), Json)));
+        File.WriteAllLines(Path.Combine(kept, "etcd.jsonl"), Log.Select(revision => JsonSerializer.Serialize(revision, Json)));
+        File.WriteAllText(Path.Combine(kept, "report.txt"), ToString());
+    }
+
+    public override string ToString()
+    {
+        var text = new StringBuilder();
+        text.AppendLine(CultureInfo.InvariantCulture, $"{Verdict}: {Schedule}, seed {Seed}, etcd {Version}, {Network}");
+        Lines("violated", Violations);
+        Lines("unknown", Unknown);
+        Lines("faults", Faults);
+        Lines("what was done", Events);
+        foreach (var workload in Workloads)
+            text.AppendLine(CultureInfo.InvariantCulture, $"  {workload.Name}: {workload.Succeeded} succeeded, {workload.Unknown} unknown; longest outage {workload.LongestOutage:0} ms, worked {workload.RecoveredAfter:0} ms after the last fault");
+        foreach (var (what, count) in Counts)
+            text.AppendLine(CultureInfo.InvariantCulture, $"  {what}: {count}");
+        return text.ToString();
+
+        void Lines(string title, IReadOnlyList<string> lines)
+        {
+            if (lines.Count > 0)
+                text.AppendLine(CultureInfo.InvariantCulture, $"  {title}:");
+            foreach (var line in lines.Take(50))
+                text.AppendLine(CultureInfo.InvariantCulture, $"    {line}");
+        }
+    }
+
+    private static string Repository()
+    {
+        for (var directory = new DirectoryInfo(AppContext.BaseDirectory); directory is not null; directory = directory.Parent)
+        {
+            if (File.Exists(Path.Combine(directory.FullName, "Orleans.Etcd.sln")))
+                return directory.FullName;
+        }
+
+        return AppContext.BaseDirectory;
+    }
+}

@@ -1,0 +1,64 @@
+using System.Text.Json;
+using Orleans.Etcd.FaultTests.Histories;
+using Orleans.Etcd.FaultTests.Runs;
+using Orleans.Etcd.Tests.Silo;
+
+namespace Orleans.Etcd.FaultTests.Workloads;
+
+/// <summary>Calls of grains all over the cluster, from two clients; and who is declared dead meanwhile.</summary>
+internal sealed class ClusterWorkload(Deployment deployment, int seed) : Workload("grain calls", deployment, seed)
+{
+    // Orleans' own is 30 s; a call that is lost with its silo waits for it.
+    private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(31);
+
+    public override int Enough => 200;
+
+    public override Task StartAsync()
+    {
+        foreach (var client in Deployment.Clients)
+        {
+            for (var i = 0; i < 2; i++)
+            {
+                var process = History.NewProcess();
+                Loop(async random =>
+                {
+                    await History.RunAsync(new Step(process, "call"), Timeout, async token =>
+                    {
+                        await client.GetGrain<IWhere>(random.Next(1_000)).Here().WaitAsync(TimeSpan.FromSeconds(5), token);
+                        return new Step(process, "call");
+                    });
+                    await PauseAsync(random, 5, 30);
+                });
+            }
+        }
+
+        return Task.CompletedTask;
+    }
+
+    public override void Check(Findings findings, RunFacts facts)
+    {
+        var rows = facts.Log.Under(EtcdKeys.Silos(EtcdKeys.Cluster(Configuration.EtcdOptions.DefaultKeyPrefix, Deployment.Id, Deployment.Id)));
+        foreach (var fault in CheckDeaths(rows, Deployment.Attacked))
+            findings.Violated(fault);
+    }
+
+    /// <summary>Nobody dies whom nobody attacked, and who is dead stays so.</summary>
+    public static IEnumerable<string> CheckDeaths(LogPart rows, IReadOnlyCollection<string> attacked)
+    {
+        var dead = rows.Initial.Where(row => IsDead(row.Value)).Select(row => row.Key).ToHashSet();
+        foreach (var revision in rows.Revisions)
+        {
+            foreach (var (silo, row) in revision.Changes)
+            {
+                if (row is null)
+                    dead.Remove(silo);
+                else if (!IsDead(row) && dead.Contains(silo))
+                    yield return $"{silo} was dead, and is not at {revision.Number}";
+                else if (IsDead(row) && dead.Add(silo) && !attacked.Any(address => silo.StartsWith(address + "@", StringComparison.Ordinal)))
+                    yield return $"{silo} was declared dead at {revision.Number}, and nothing had been done to it: {row}";
+            }
+        }
+    }
+
+    private static bool IsDead(string row) => JsonDocument.Parse(row).RootElement.GetProperty("Status").GetString() == nameof(SiloStatus.Dead);
+}

@@ -1,0 +1,173 @@
+using System.Collections.Concurrent;
+using System.Collections.Immutable;
+using Orleans.Etcd.FaultTests.Checkers;
+using Orleans.Etcd.FaultTests.Histories;
+using Orleans.Etcd.FaultTests.Runs;
+using Orleans.Etcd.Tests;
+using Orleans.Etcd.Tests.Silo;
+
+namespace Orleans.Etcd.FaultTests.Workloads;
+
+/// <summary>Commits, rollbacks, foreign writes and reads of one namespace, and observers of it in a client, in grains and in services of silos.</summary>
+internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload("config", deployment, seed)
+{
+    private const string Namespace = "faults";
+    private const int Keys = 10;
+    private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(12);
+
+    private readonly string _prefix = EtcdKeys.Config(Configuration.EtcdOptions.DefaultKeyPrefix, deployment.Id) + Namespace + "/";
+    private readonly List<ConfigStep> _client = [];
+    private readonly ConcurrentBag<(string Where, IReadOnlyList<ConfigStep> Told)> _observers = [];
+    private readonly IConfigListener[] _listeners = [.. Enumerable.Range(0, 3).Select(_ => deployment.Clients[1].GetGrain<IConfigListener>(Random.Shared.NextInt64()))];
+    private IAsyncDisposable _subscription = null!;
+    private EtcdConnection _foreign = null!;
+    private long _last;
+    private int _values;
+
+    public override int Enough => 50;
+
+    public override async Task StartAsync()
+    {
+        _foreign = Deployment.Connect();
+        _subscription = await Config(0).SubscribeAsync(told =>
+        {
+            lock (_client)
+                _client.Add(ConfigStep.Of(told));
+            return Task.CompletedTask;
+        });
+        await Task.WhenAll(_listeners.Select(listener => listener.Listen(Namespace)));
+        for (var i = 0; i < 2; i++)
+        {
+            var config = Config(i);
+            var process = History.NewProcess();
+            Loop(async random => process = await CommitAsync(random, config, process));
+        }
+
+        var reader = History.NewProcess();
+        Loop(async random =>
+        {
+            await History.RunAsync(new ConfigOperation(reader, "read"), Timeout, async token =>
+            {
+                var all = await Config(0).GetAll().WaitAsync(token);
+                return new ConfigOperation(reader, "read") { Revision = all.Revision, Values = all.Values.ToImmutableSortedDictionary(pair => pair.Key, pair => (string?)pair.Value.Text, StringComparer.Ordinal) };
+            });
+            await PauseAsync(random, 20, 100);
+        });
+        var writer = History.NewProcess();
+        Loop(async random =>
+        {
+            var key = $"{_prefix}key{random.Next(Keys)}";
+            await History.RunAsync(new Step(writer, "foreign"), Timeout, async token =>
+            {
+                if (random.Next(6) == 0)
+                    await _foreign.DeleteRangeAsync(new() { Key = Connections.Bytes(key) }, token);
+                else
+                    await _foreign.PutAsync(key, NewValue(), cancellationToken: token);
+                return new Step(writer, "foreign");
+            });
+            await PauseAsync(random, 50, 250);
+        });
+    }
+
+    public override async Task StopAsync()
+    {
+        await base.StopAsync();
+        // What was asked and not answered may still come after it, and after the observers have been asked.
+        _last = (await _foreign.PutAsync(_prefix + "last", NewValue())).Header.Revision;
+        var until = MonotonicClock.Now + TimeSpan.FromSeconds(5).Micros();
+        await UntilAsync(() => Task.FromResult(Client() is [.., var told] && told.Revision >= _last));
+        _observers.Add(("client", Client()));
+        foreach (var listener in _listeners)
+        {
+            (ConfigStep[] Grain, ConfigStep[] Service)? told = null;
+            await UntilAsync(async () => (told = await listener.Told()) is not { } all || (all.Grain.Length > 0 && all.Grain[^1].Revision >= _last && all.Service.Length > 0 && all.Service[^1].Revision >= _last));
+            // Null: the one that listened went with its silo.
+            if (told is not { } complete)
+                continue;
+            _observers.Add(("grain", complete.Grain));
+            _observers.Add(("service of a silo", complete.Service));
+        }
+
+        async Task UntilAsync(Func<Task<bool>> condition)
+        {
+            while (!await condition() && MonotonicClock.Now < until)
+                await Task.Delay(50);
+        }
+    }
+
+    public override void Check(Findings findings, RunFacts facts)
+    {
+        var log = facts.Log.Under(_prefix);
+        foreach (var (where, told) in _observers)
+        {
+            foreach (var fault in ObserverChecker.Check(log, told, _last))
+                findings.Violated($"config, {where}: {fault}");
+            findings.Count("config revisions told", told.Count(step => !step.IsSnapshot));
+            findings.Count("config snapshots told", told.Count(step => step.IsSnapshot));
+        }
+
+        findings.Count("config observers", _observers.Count);
+        foreach (var fault in ConfigChecker.Check(log, [.. History.Steps.OfType<ConfigOperation>()], Deployment.Compacted))
+            findings.Violated($"config: {fault}");
+    }
+
+    public override async ValueTask DisposeAsync()
+    {
+        await _subscription.DisposeAsync();
+        await Task.WhenAll(_listeners.Select(listener => listener.Stop()));
+        await _foreign.DisposeAsync();
+        await base.DisposeAsync();
+    }
+
+    private ConfigStep[] Client()
+    {
+        lock (_client)
+            return [.. _client];
+    }
+
+    private IConfigGrain Config(int client) => Deployment.Clients[client].GetGrain<IConfigGrain>(Namespace);
+
+    private string NewValue() => $"{Seed}-{Interlocked.Increment(ref _values)}";
+
+    private async Task<int> CommitAsync(Random random, IConfigGrain config, int process)
+    {
+        await PauseAsync(random, 20, 200);
+        ConfigOperation done;
+        if (random.Next(10) == 0 && History.Steps.OfType<ConfigOperation>().LastOrDefault(step => step is { Action: "commit", Outcome: Outcome.Ok, Conflicted: false }) is { } earlier)
+        {
+            var begun = new ConfigOperation(process, "rollback") { To = earlier.Revision };
+            done = await History.RunAsync(begun, Timeout, async token =>
+            {
+                var result = await config.Rollback(earlier.Revision, "faults").WaitAsync(token);
+                return begun with { Revision = result.Revision, Conflicted = !result.IsCommitted };
+            });
+        }
+        else
+        {
+            var values = Enumerable.Range(0, Keys).OrderBy(_ => random.Next()).Take(random.Next(1, 4))
+                .ToImmutableSortedDictionary(key => $"key{key}", _ => random.Next(8) == 0 ? null : NewValue(), StringComparer.Ordinal);
+            var expected = random.Next(3) == 0 && await ExpectedAsync(config, values.Keys.First()) is { } revision ? KeyValuePair.Create(values.Keys.First(), revision) : default;
+            var begun = new ConfigOperation(process, "commit") { Values = values, Expected = expected };
+            done = await History.RunAsync(begun, Timeout, async token =>
+            {
+                var edits = values.Select(pair => (pair.Value is null ? ConfigEdit.Delete(pair.Key) : ConfigEdit.Set(pair.Key, pair.Value)) with { ExpectedRevision = pair.Key == expected.Key ? expected.Value : null });
+                var result = await config.Commit(new ConfigCommit { Edits = [.. edits] }).WaitAsync(token);
+                return begun with { Revision = result.Revision, Conflicted = !result.IsCommitted };
+            });
+        }
+
+        return done.Outcome == Outcome.Unknown ? History.NewProcess() : process;
+    }
+
+    private static async Task<long?> ExpectedAsync(IConfigGrain config, string key)
+    {
+        try
+        {
+            return (await config.Get(key).WaitAsync(Timeout))?.Revision ?? 0;
+        }
+        catch (Exception exception) when (exception is EtcdException or OrleansException or TimeoutException)
+        {
+            return null;
+        }
+    }
+}

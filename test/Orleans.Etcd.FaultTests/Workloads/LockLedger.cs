@@ -1,0 +1,81 @@
+using System.Collections.Concurrent;
+using Orleans.Etcd.FaultTests.Histories;
+using Orleans.Etcd.Tests.Silo;
+
+namespace Orleans.Etcd.FaultTests.Workloads;
+
+/// <summary>What a lock protects: a set that is read and written as a whole, so that whoever writes what is old loses what is new.</summary>
+/// <param name="isFenced">Whether it refuses tokens below the highest that it has seen, as everything behind a lock should.</param>
+/// <param name="history">Where each time that it was held is noted.</param>
+internal sealed class LockLedger(bool isFenced = true, History? history = null) : ILockLedger
+{
+    private readonly object _lock = new();
+    private readonly ConcurrentQueue<Hold> _holds = [];
+    private readonly ConcurrentQueue<int> _added = [];
+    private int[] _elements = [];
+    private long _highest;
+    private int _next;
+    private int _refused;
+
+    public IReadOnlyCollection<Hold> Holds => _holds;
+
+    /// <summary>What was acknowledged to whoever added it.</summary>
+    public IReadOnlyCollection<int> Acknowledged => _added;
+
+    public int Refused => Volatile.Read(ref _refused);
+
+    /// <summary>What was acknowledged and is not there.</summary>
+    public IReadOnlyCollection<int> Lost
+    {
+        get
+        {
+            lock (_lock)
+                return [.. _added.Except(_elements)];
+        }
+    }
+
+    public Task<int[]?> Read(long token)
+    {
+        lock (_lock)
+            return Task.FromResult(Admit(token) ? _elements : null);
+    }
+
+    public Task<bool> Write(long token, int[] elements)
+    {
+        lock (_lock)
+        {
+            if (!Admit(token))
+                return Task.FromResult(false);
+            _elements = elements;
+            return Task.FromResult(true);
+        }
+    }
+
+    public Task Held(Hold hold)
+    {
+        _holds.Enqueue(hold);
+        history?.Add(new Step(0, $"{hold.Kind}") { Invoked = hold.Asked, Ended = hold.Until });
+        return Task.CompletedTask;
+    }
+
+    public Task<int> NewElement() => Task.FromResult(Interlocked.Increment(ref _next));
+
+    public Task Added(int element)
+    {
+        _added.Enqueue(element);
+        return Task.CompletedTask;
+    }
+
+    // Reading counts too: whoever has read with a newer token must not have its view changed by an older one.
+    private bool Admit(long token)
+    {
+        if (isFenced && token < _highest)
+        {
+            _refused++;
+            return false;
+        }
+
+        _highest = Math.Max(_highest, token);
+        return true;
+    }
+}

@@ -1,0 +1,131 @@
+using Etcdserverpb;
+using Orleans.Etcd.FaultTests.Checkers;
+using Orleans.Etcd.FaultTests.Histories;
+using Orleans.Etcd.FaultTests.Runs;
+using Orleans.Etcd.Tests;
+using Orleans.Etcd.Tests.Silo;
+
+namespace Orleans.Etcd.FaultTests.Workloads;
+
+/// <summary>Changes of a range, some of several keys at once, and two watches of it over connections of their own.</summary>
+internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload("watch", deployment, seed)
+{
+    private const int Keys = 12;
+    private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(6);
+
+    private readonly string _prefix = $"{Deployment.KeyRoot}watched-{Guid.NewGuid():N}/";
+    private readonly List<Watcher> _watchers = [];
+    private readonly History _writes = new("writes of what is watched");
+    private EtcdConnection _writer = null!;
+    private int _values;
+
+    public override int Enough => 30;
+
+    public override IReadOnlyList<History> Histories => [History, _writes];
+
+    public override async Task StartAsync()
+    {
+        _writer = Deployment.Connect();
+        for (var i = 0; i < 2; i++)
+            _watchers.Add(new Watcher(Deployment.Connect(), _prefix, History));
+        await Task.WhenAll(_watchers.Select(watcher => watcher.Started));
+        var process = _writes.NewProcess();
+        Loop(async random =>
+        {
+            var txn = new TxnRequest();
+            foreach (var key in Enumerable.Range(0, Keys).OrderBy(_ => random.Next()).Take(random.Next(3) == 0 ? random.Next(2, 6) : 1))
+                txn.Success.Add(random.Next(4) == 0 ? Txn.Delete(Connections.Bytes($"{_prefix}{key}")) : Txn.Put(Connections.Bytes($"{_prefix}{key}"), Connections.Bytes($"{Interlocked.Increment(ref _values)}")));
+            await _writes.RunAsync(new Step(process, "write"), Timeout, async token =>
+            {
+                // Repeated where it is not answered: which came when is for the log to say.
+                await _writer.TxnRepeatablyAsync(txn, token);
+                return new Step(process, "write");
+            });
+            await PauseAsync(random, 1, 40);
+        });
+    }
+
+    public override void Check(Findings findings, RunFacts facts)
+    {
+        var log = facts.Log.Under(_prefix);
+        foreach (var (watcher, number) in _watchers.Select((watcher, number) => (watcher, number)))
+        {
+            var told = watcher.Told;
+            foreach (var fault in ObserverChecker.Check(log, told))
+                findings.Violated($"watch {number}: {fault}");
+            findings.Count("watched revisions", told.Count(step => !step.IsSnapshot));
+            findings.Count("watches read anew", told.Count(step => step.IsSnapshot) - 1);
+        }
+    }
+
+    public override async Task StopAsync()
+    {
+        await base.StopAsync();
+        // Twice the longest pause between two attempts.
+        await Task.Delay(TimeSpan.FromSeconds(2));
+    }
+
+    public override async ValueTask DisposeAsync()
+    {
+        foreach (var watcher in _watchers)
+            await watcher.DisposeAsync();
+        await _writer.DeleteRangeAsync(new() { Key = Connections.Bytes(_prefix), RangeEnd = EtcdKeys.RangeEnd(_prefix) });
+        await _writer.DisposeAsync();
+        await base.DisposeAsync();
+    }
+
+    /// <summary>A watch, and all that it told.</summary>
+    private sealed class Watcher : IAsyncDisposable
+    {
+        private readonly TaskCompletionSource _started = new(TaskCreationOptions.RunContinuationsAsynchronously);
+        private readonly List<ConfigStep> _told = [];
+        private readonly EtcdConnection _etcd;
+        private readonly RangeWatch _watch;
+        private readonly string _prefix;
+        private readonly History _history;
+        private readonly Task _reading;
+
+        public Watcher(EtcdConnection etcd, string prefix, History history)
+        {
+            (_etcd, _prefix, _history) = (etcd, prefix, history);
+            _watch = new RangeWatch(etcd, prefix);
+            _reading = Task.Run(ReadAsync);
+        }
+
+        public Task Started => _started.Task;
+
+        public IReadOnlyList<ConfigStep> Told
+        {
+            get
+            {
+                lock (_told)
+                    return [.. _told];
+            }
+        }
+
+        public async ValueTask DisposeAsync()
+        {
+            await _watch.DisposeAsync();
+            await _reading;
+            await _etcd.DisposeAsync();
+        }
+
+        private async Task ReadAsync()
+        {
+            var last = 0L;
+            await foreach (var batch in _watch.Batches.ReadAllAsync())
+            {
+                var changes = batch.IsResync
+                    ? batch.Snapshot.Values.ToDictionary(pair => Key(pair.Key), pair => (string?)pair.Value.Value.ToStringUtf8())
+                    : batch.Changes.ToDictionary(change => Key(change.Key), change => change.Current?.Value.ToStringUtf8());
+                lock (_told)
+                    _told.Add(new ConfigStep(last, batch.Snapshot.Revision, batch.IsResync, changes));
+                last = batch.Snapshot.Revision;
+                _history.Add(new Step(0, "told") { Ended = MonotonicClock.Now });
+                _started.TrySetResult();
+            }
+        }
+
+        private string Key(Google.Protobuf.ByteString key) => key.ToStringUtf8()[_prefix.Length..];
+    }
+}

@@ -1,0 +1,60 @@
+using Orleans.Etcd.FaultTests.Histories;
+using Orleans.Etcd.FaultTests.Runs;
+
+namespace Orleans.Etcd.FaultTests.Workloads;
+
+/// <summary>What uses one capability while faults go on, records what it was told and judges that afterwards.</summary>
+internal abstract class Workload(string name, Deployment deployment, int seed) : IAsyncDisposable
+{
+    private readonly CancellationTokenSource _stop = new();
+    private readonly List<Task> _running = [];
+    private int _loops;
+
+    /// <summary>What shows that the capability works.</summary>
+    public History History { get; } = new(name);
+
+    /// <summary>All that is recorded, and must neither hang nor stay away for long.</summary>
+    public virtual IReadOnlyList<History> Histories => [History];
+
+    /// <summary>The fewest successes that make a run tell something.</summary>
+    public abstract int Enough { get; }
+
+    protected Deployment Deployment => deployment;
+
+    protected int Seed => seed;
+
+    /// <summary>Cancelled when the run asks no more.</summary>
+    protected CancellationToken Stopping => _stop.Token;
+
+    /// <summary>Prepares and begins.</summary>
+    public abstract Task StartAsync();
+
+    /// <summary>Asks no more, and waits for what is under way.</summary>
+    public virtual async Task StopAsync()
+    {
+        await _stop.CancelAsync();
+        await Task.WhenAll(_running);
+    }
+
+    /// <summary>Judges what was recorded, with all of etcd's own history.</summary>
+    public abstract void Check(Findings findings, RunFacts facts);
+
+    public virtual ValueTask DisposeAsync()
+    {
+        _stop.Dispose();
+        return ValueTask.CompletedTask;
+    }
+
+    /// <summary>Repeats something until the end, each loop with random numbers of its own.</summary>
+    protected void Loop(Func<Random, Task> once)
+    {
+        var random = new Random(HashCode.Combine(seed, History.Name.Length, _loops++));
+        _running.Add(Task.Run(async () =>
+        {
+            while (!Stopping.IsCancellationRequested)
+                await once(random);
+        }));
+    }
+
+    protected static Task PauseAsync(Random random, int least, int most) => Task.Delay(random.Next(least, most));
+}

@@ -1,0 +1,147 @@
+using System.Diagnostics;
+using Microsoft.Extensions.DependencyInjection;
+using Orleans.Placement;
+
+namespace Orleans.Etcd.Tests.Silo;
+
+public enum HoldKind
+{
+    Lock,
+    Semaphore,
+    Read,
+    Write,
+}
+
+/// <summary>One time that something was held, by its holder's own belief, in microseconds of the machine's monotonic clock.</summary>
+/// <param name="Kind">As what it was held.</param>
+/// <param name="Token">Its fencing token.</param>
+/// <param name="Asked">When it was asked for.</param>
+/// <param name="From">When it was had.</param>
+/// <param name="Until">When it was last sure to be held.</param>
+/// <param name="Told">When the handle told of its loss; null if it did not.</param>
+[GenerateSerializer]
+public sealed record Hold([property: Id(0)] HoldKind Kind, [property: Id(1)] long Token, [property: Id(2)] long Asked, [property: Id(3)] long From, [property: Id(4)] long Until, [property: Id(5)] long? Told);
+
+/// <summary>What is protected by a lock, and remembers who held it.</summary>
+public interface ILockLedger : IGrainObserver
+{
+    /// <summary>What is there; null for a token that is not the highest any more.</summary>
+    Task<int[]?> Read(long token);
+
+    /// <summary>Replaces what is there; false for a token that is not the highest any more.</summary>
+    Task<bool> Write(long token, int[] elements);
+
+    Task Held(Hold hold);
+
+    /// <summary>A value that no other has.</summary>
+    Task<int> NewElement();
+
+    /// <summary>Whether the element was acknowledged to whoever added it.</summary>
+    Task Added(int element);
+}
+
+/// <summary>Contends for a lock from within a grain.</summary>
+public interface ILockWorker : IGrainWithIntegerKey
+{
+    /// <summary>Works until the time has come, and answers how often it had the lock.</summary>
+    Task<int> Work(HoldKind kind, string name, ILockLedger ledger, TimeSpan time);
+}
+
+[RandomPlacement]
+public sealed class LockWorker(IServiceProvider services) : Grain, ILockWorker
+{
+    public async Task<int> Work(HoldKind kind, string name, ILockLedger ledger, TimeSpan time)
+    {
+        var locks = services.GetRequiredService<ILocks>();
+        var worker = new LockWork(LockWork.Get(locks, kind, name), kind, ledger);
+        for (var since = Stopwatch.StartNew(); since.Elapsed < time;)
+            await worker.OnceAsync(time - since.Elapsed);
+        return worker.Count;
+    }
+}
+
+/// <summary>Has a lock again and again, and adds an element to what it protects each time: reads all, and writes all.</summary>
+/// <remarks>Believes in the lock for as long as its handle says that it is held, and writes without looking again.</remarks>
+public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger)
+{
+    public const int Permits = 2;
+
+    /// <summary>How often it had the lock.</summary>
+    public int Count { get; private set; }
+
+    public static long Now => Stopwatch.GetTimestamp() / (Stopwatch.Frequency / 1_000_000);
+
+    public static ILock Get(ILocks locks, HoldKind kind, string name) => kind switch
+    {
+        HoldKind.Semaphore => locks.GetSemaphore(name, Permits),
+        HoldKind.Read => locks.GetReadLock(name),
+        HoldKind.Write => locks.GetWriteLock(name),
+        _ => locks.GetLock(name),
+    };
+
+    /// <summary>Has it once; false where it could not be had.</summary>
+    public async Task<bool> OnceAsync(TimeSpan within, CancellationToken cancellationToken = default)
+    {
+        var asked = Now;
+        ILockHandle handle;
+        using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        limit.CancelAfter(within > TimeSpan.Zero ? within : TimeSpan.Zero);
+        try
+        {
+            handle = await @lock.AcquireAsync(limit.Token);
+        }
+        catch (Exception exception) when (exception is not ArgumentException)
+        {
+            await Task.Delay(20, CancellationToken.None);
+            return false;
+        }
+
+        await using (handle)
+            await HoldAsync(handle, asked, Now);
+        Count++;
+        // Whoever lets go stands back, so that others come to it.
+        await Task.Delay(Random.Shared.Next(10), CancellationToken.None);
+        return true;
+    }
+
+    private async Task HoldAsync(ILockHandle handle, long asked, long from)
+    {
+        var told = 0L;
+        await using var loss = handle.LostToken.Register(() => Interlocked.CompareExchange(ref told, Now, 0));
+        var until = from;
+        try
+        {
+            // The one that is there may have been lost by the time its caller hears of it.
+            Believe();
+            if (kind is HoldKind.Lock or HoldKind.Write)
+                await AddAsync(handle.FencingToken);
+            else
+                await Task.Delay(Random.Shared.Next(1, 8));
+            Believe();
+        }
+        catch (Exception exception) when (exception is OrleansException or TimeoutException)
+        {
+            // The ledger could not be reached: whether it was written is not known to this one.
+        }
+
+        await ledger.Held(new Hold(kind, handle.FencingToken, asked, from, until, Volatile.Read(ref told) is var at and not 0 ? at : null));
+
+        void Believe()
+        {
+            var now = Now;
+            if (handle.Remaining > TimeSpan.Zero && !handle.LostToken.IsCancellationRequested)
+                until = now;
+        }
+    }
+
+    private async Task AddAsync(long token)
+    {
+        var element = await ledger.NewElement();
+        if (await ledger.Read(token) is not { } elements)
+            return;
+        if (Random.Shared.Next(3) == 0)
+            await Task.Delay(Random.Shared.Next(1, 5));
+        if (await ledger.Write(token, [.. elements, element]))
+            await ledger.Added(element);
+    }
+}
