@@ -1,8 +1,8 @@
 namespace Orleans.Etcd;
 
 /// <summary>
-/// How often and how soon a call is tried again, and how long an attempt may take. A timeout is spent once more on another member and never twice
-/// on a single one, a refused token is renewed once; quick failures go on, every member once and then a pause, and no
+/// How often and how soon a call is tried again, and how long an attempt may take. A timeout is spent on two more members at
+/// most and never twice on a single one, a refused token is renewed once; quick failures go on, every member once and then a pause, and no
 /// attempt begins later than the time of one timeout unless a member has not been asked at all. Invariant: all attempts
 /// together, with the fetching of tokens, take at most twice the timeout, in whatever order failures and silence follow
 /// each other.
@@ -13,21 +13,24 @@ internal struct RetryBudget(int members)
     private static readonly TimeSpan LongestBackoff = TimeSpan.FromMilliseconds(400);
 
     // 1.5 s of 5: no follower waits for longer before it knows that there is no leader.
-    private const double FirstShare = 0.3;
+    private const double ShortShare = 0.3;
+    private const int MostShort = 2;
 
     private int _attempts;
     private int _timeouts;
     private int _refusals;
     private TimeSpan _backoff = FirstBackoff;
 
+    private readonly int ShortOnes => Math.Min(members - 1, MostShort);
+
     /// <summary>The time left for everything that is still to be done; zero when there is none.</summary>
     public static TimeSpan Left(TimeSpan elapsed, TimeSpan timeout) => elapsed < 2 * timeout ? (2 * timeout) - elapsed : TimeSpan.Zero;
 
     /// <summary>
-    /// How long the next attempt may take. The first one less where another may follow on another member: what a member has
-    /// sent on to a leader that is just dying is lost without a word, and etcd itself waits 7 s before it says so.
+    /// How long the next attempt may take. Less where another may follow on another member: what a member has sent on to a
+    /// leader that is just dying is lost without a word, etcd itself waits 7 s before it says so, and the next may be that leader.
     /// </summary>
-    public readonly TimeSpan Patience(bool mayRepeat, TimeSpan timeout) => mayRepeat && members > 1 && _timeouts == 0 ? timeout * FirstShare : timeout;
+    public readonly TimeSpan Patience(bool mayRepeat, TimeSpan timeout) => mayRepeat && _timeouts < ShortOnes ? timeout * ShortShare : timeout;
 
     /// <summary>The pause before another attempt, or null when there is to be none.</summary>
     public TimeSpan? Next(in CallFailure failure, TimeSpan elapsed, TimeSpan timeout)
@@ -38,7 +41,7 @@ internal struct RetryBudget(int members)
         if (failure.BlamesToken)
             return ++_refusals > 1 ? null : TimeSpan.Zero;
         if (failure.Code == EtcdErrorCode.Timeout)
-            return ++_timeouts > 1 || members == 1 ? null : TimeSpan.Zero;
+            return ++_timeouts > ShortOnes ? null : TimeSpan.Zero;
         if (_attempts < members)
             return TimeSpan.Zero;
         // A member whose certificate is wrong will not have another soon.

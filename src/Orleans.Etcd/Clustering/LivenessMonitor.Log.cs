@@ -15,8 +15,8 @@ internal sealed partial class LivenessMonitor
         [LoggerMessage(82, LogLevel.Warning, "Silo {Silo} has lost its liveness lease and was declared dead ({Reason})")]
         public static partial void Evicted(ILogger logger, SiloAddress silo, string reason);
 
-        [LoggerMessage(83, LogLevel.Warning, "The liveness lease of silo {Silo} went together with more than half of all within {Window}: nobody is declared dead for that, Orleans' own probes decide")]
-        public static partial void InCrowd(ILogger logger, SiloAddress silo, TimeSpan window);
+        [LoggerMessage(83, LogLevel.Warning, "The liveness lease of silo {Silo} went together with more than half of all within {Window}: it is not judged for that unless it stays away for {Patience}")]
+        public static partial void InCrowd(ILogger logger, SiloAddress silo, TimeSpan window, TimeSpan patience);
 
         [LoggerMessage(84, LogLevel.Information, "The liveness lease of silo {Silo} is gone, but this silo's own connection to etcd is in doubt: it does not judge yet")]
         public static partial void InDoubt(ILogger logger, SiloAddress silo);

@@ -8,8 +8,9 @@ namespace Orleans.Etcd;
 /// <summary>Sees that another silo's lease is gone, and has those chosen for it find out and declare it dead.</summary>
 /// <remarks>
 /// Invariants. (1) A silo is evicted only while its lease is gone and the table does not say that it is dead; under the
-/// default policy only when it answered none of the agents, and each of them said so. (2) Never one whose lease went
-/// together with more than half of all; where no process was found to be gone, time is left for the others to go too.
+/// default policy only when it answered none of the agents, and each of them said so. (2) One whose lease went together
+/// with more than half of all only when it has stayed away for two TTLs, in which whoever lives has got another, and never
+/// unasked; where no process was found to be gone, time is left for the others to go too.
 /// (3) Never by a silo that has not held its own lease for a whole TTL, or whose view of the leases is not up to date,
 /// or that has not yet looked at the newest of it: it cannot judge. Nor by one that cannot read the table. All of this is looked at again after the silo was
 /// asked, before each write of the table. (4) What is found to be dead is written until the table says so, and what is
@@ -33,6 +34,9 @@ internal sealed partial class LivenessMonitor(
 
     // etcd looks for leases that have expired twice a second.
     private static readonly TimeSpan ExpiryInterval = TimeSpan.FromMilliseconds(500);
+
+    // The leases may all have gone because etcd was away: it takes the living a moment to come back.
+    private const int TtlsOfACrowd = 2;
 
     private readonly LeaseLosses _losses = new(time);
     private readonly Dictionary<SiloAddress, Task> _cases = [];
@@ -139,8 +143,8 @@ internal sealed partial class LivenessMonitor(
             Log.Gone(logger, loss.Silo);
         }
 
-        // A lease that this silo never saw may never have been: that is no reason to kill anybody unasked.
-        if (policy == EtcdEvictionPolicy.EvictWhenUnreachable || (policy == EtcdEvictionPolicy.EvictOnLeaseLoss && loss.WasNeverSeen))
+        // A lease that this silo never saw may never have been, and one of many says little: that is no reason to kill anybody unasked.
+        if (policy == EtcdEvictionPolicy.EvictWhenUnreachable || (policy == EtcdEvictionPolicy.EvictOnLeaseLoss && (loss.WasNeverSeen || loss.InCrowd)))
             return await AskAsync(loss, agents, told, stop).ConfigureAwait(false);
         if (policy == EtcdEvictionPolicy.EvictOnLeaseLoss)
             return LeftOfSpread(loss) is { } left ? left : await EvictAsync(loss, "lease-lost", told, stop).ConfigureAwait(false);
@@ -166,10 +170,10 @@ internal sealed partial class LivenessMonitor(
     /// <summary>Whether this silo can tell a dead silo from a fault of etcd's or its own.</summary>
     private bool MayJudge(LeaseLosses.Loss loss, HashSet<string> told)
     {
-        if (loss.InCrowd)
+        if (loss.InCrowd && time.GetElapsedTime(loss.Since) < own.Ttl * TtlsOfACrowd)
         {
             if (told.Add("crowd"))
-                Log.InCrowd(logger, loss.Silo, own.Ttl);
+                Log.InCrowd(logger, loss.Silo, own.Ttl, own.Ttl * TtlsOfACrowd);
             return false;
         }
 

@@ -4,8 +4,9 @@ namespace Orleans.Etcd;
 /// What is done about a silo whose lease in etcd is gone while the membership table does not say that it is dead.
 /// </summary>
 /// <remarks>
-/// Whatever the policy, nobody is evicted where more than half of the leases went within one TTL, nor by a silo that is
-/// in doubt about its own connection to etcd. Orleans' own probes go on under every policy.
+/// Whatever the policy, where more than half of the leases went within one TTL nobody is evicted for two TTLs, in which the
+/// living get new ones, and then only who answers nobody; and never by a silo that is in doubt about its own connection to
+/// etcd. Orleans' own probes go on under every policy.
 /// </remarks>
 public enum EtcdEvictionPolicy
 {

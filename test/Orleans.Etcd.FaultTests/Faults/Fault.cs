@@ -24,6 +24,8 @@ internal abstract record MemberFault(int Member) : Fault
     public sealed override async Task<IAsyncDisposable> InjectAsync(IFaultTarget target)
     {
         var member = Member == Leader ? await target.GetLeaderAsync() : Member;
+        // Nothing can be done to a process while it is debugged: that fault is over.
+        await SlowFsync.LetGoAsync(target.Etcd.Members[member]);
         target.Note($"{this}: {target.Etcd.Members[member].Name}");
         return await InjectAsync(target, member);
     }

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Diagnostics;
 using System.Globalization;
 using Orleans.Etcd.Testing;
@@ -7,14 +8,35 @@ namespace Orleans.Etcd.FaultTests.Faults;
 /// <summary>Each of a member's syncs to disk takes longer, by a debugger that stands in between.</summary>
 internal sealed record SlowFsync(int Member, TimeSpan Delay) : MemberFault(Member)
 {
+    private static readonly TimeSpan Patience = TimeSpan.FromSeconds(3);
+    private static readonly ConcurrentDictionary<int, Process> Tracers = [];
+
     // Seen on 3.4: a leader that cannot sync takes leases away that were renewed.
     public override bool MayRevokeLiveLeases(TimeSpan lasts) => true;
 
     public override bool CanBeMade() => FaultTools.Find("strace") is not null && Environment.IsPrivilegedProcess;
 
+    /// <summary>Ends it for a member, if it is under way there.</summary>
+    public static async Task LetGoAsync(EtcdServer member)
+    {
+        if (member.TryGetProcessId() is not { } id || !Tracers.TryRemove(id, out var tracer))
+            return;
+        if (!tracer.HasExited)
+        {
+            // Asked nicely it lets go of the member, in whatever state that is; where it hangs itself the kernel does that.
+            await FaultTools.RunAsync("kill", "-INT", Number(tracer.Id));
+            await tracer.WaitForExitAsync().WaitAsync(Patience).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            if (!tracer.HasExited)
+                tracer.Kill();
+        }
+
+        tracer.Dispose();
+    }
+
     protected override async Task<IAsyncDisposable> InjectAsync(IFaultTarget target, int member)
     {
-        if (target.Etcd.Members[member].TryGetProcessId() is not { } id)
+        var etcd = target.Etcd.Members[member];
+        if (etcd.TryGetProcessId() is not { } id)
             return Nothing;
         var start = ProcessStarter.EndingWithUs(
             FaultTools.Find("strace")!, "-qqf", "-p", Number(id), "-e", "trace=fdatasync", "-e", $"inject=fdatasync:delay_enter={Number(Delay.TotalMicroseconds)}", "-o", "/dev/null");
@@ -22,19 +44,15 @@ internal sealed record SlowFsync(int Member, TimeSpan Delay) : MemberFault(Membe
         var tracer = await ProcessStarter.StartAsync(start);
         tracer.ErrorDataReceived += (_, _) => { };
         tracer.BeginErrorReadLine();
+        Tracers[id] = tracer;
         return new Undo(async () =>
         {
-            // SIGINT lets it let go of the member; killed, it would leave it stopped.
-            if (!tracer.HasExited)
-                await RunKillAsync(tracer);
-            tracer.Dispose();
+            if (Tracers.TryGetValue(id, out var own) && own == tracer)
+                await LetGoAsync(etcd);
+            // Its member is gone, and it with it, or it waits for what never comes.
+            if (Tracers.TryRemove(KeyValuePair.Create(id, tracer)))
+                tracer.Kill();
         });
-    }
-
-    private static async Task RunKillAsync(Process tracer)
-    {
-        await FaultTools.RunAsync("kill", "-INT", Number(tracer.Id));
-        await tracer.WaitForExitAsync().WaitAsync(TimeSpan.FromSeconds(20));
     }
 
     private static string Number(double value) => value.ToString("0", CultureInfo.InvariantCulture);

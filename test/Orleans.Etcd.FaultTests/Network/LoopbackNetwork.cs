@@ -159,7 +159,7 @@ internal sealed class PeerDoor : IAsyncDisposable
             while (true)
                 _ = ServeAsync(await _listener.AcceptSocketAsync());
         }
-        catch (Exception exception) when (exception is SocketException or ObjectDisposedException)
+        catch (Exception exception) when (exception is SocketException or ObjectDisposedException or InvalidOperationException)
         {
             // It was stopped.
         }

@@ -26,12 +26,12 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     private readonly ConcurrentQueue<string> _notes = [];
     private readonly ConcurrentBag<string> _attacked = [];
 
-    private Deployment(IMemberNetwork network, EtcdCluster etcd, int silos, bool withClock)
+    private Deployment(IMemberNetwork network, EtcdCluster etcd, int silos)
     {
         (Network, Etcd) = (network, etcd);
         network.Started(etcd);
         _silos = new SiloProcess[silos];
-        _clocks = [.. Enumerable.Range(0, silos).Select(silo => withClock && silo == Schedule.SiloWithAClock ? new ClockFile() : null)];
+        _clocks = [.. Enumerable.Range(0, silos).Select(silo => silo == Schedule.SiloWithAClock && ClockFile.IsAvailable ? new ClockFile() : null)];
     }
 
     public IMemberNetwork Network { get; }
@@ -56,9 +56,8 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
 
     /// <param name="version">Of etcd.</param>
     /// <param name="silos">How many.</param>
-    /// <param name="withClock">Whether a silo's clock is to jump: that makes it slow, and so it is only done for runs that need it.</param>
     /// <param name="onLoopback">Whether proxies are to be used though namespaces could be had.</param>
-    public static async Task<Deployment> StartAsync(string version, int silos, bool withClock, bool onLoopback)
+    public static async Task<Deployment> StartAsync(string version, int silos, bool onLoopback)
     {
         var (network, problem) = onLoopback ? (null, "asked for") : await NamespaceNetwork.TryCreateAsync(Members);
         IMemberNetwork used = network is not null ? network : new LoopbackNetwork(Members);
@@ -67,7 +66,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
             // Elections as quick as the default allows; snapshots often enough for a member that was away to need one.
             var options = new EtcdServerOptions { BinaryPath = EtcdBinary.Find(version), ExtraArguments = { "--snapshot-count=2000" } };
             var etcd = await EtcdCluster.StartAsync(options, () => used.Places);
-            var deployment = new Deployment(used, etcd, silos, withClock);
+            var deployment = new Deployment(used, etcd, silos);
             if (problem is not null)
                 deployment.Note($"members on loopback: {problem}");
             try

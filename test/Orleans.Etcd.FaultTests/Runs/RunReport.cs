@@ -47,6 +47,11 @@ internal sealed record RunReport
 
     public required IReadOnlyList<WorkloadReport> Workloads { get; init; }
 
+    /// <summary>What the deployment held on to after the run, and how many it had made by then; null where it is not used again.</summary>
+    public Health? Health { get; init; }
+
+    public int RunsOfDeployment { get; init; }
+
     [JsonIgnore]
     public IReadOnlyList<History> Histories { get; init; } = [];
 

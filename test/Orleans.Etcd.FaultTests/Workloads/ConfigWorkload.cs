@@ -114,7 +114,18 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
     public override async ValueTask DisposeAsync()
     {
         await _subscription.DisposeAsync();
-        await Task.WhenAll(_listeners.Select(listener => listener.Stop()));
+        foreach (var listener in _listeners)
+        {
+            try
+            {
+                await listener.Stop();
+            }
+            catch (Exception exception) when (exception is OrleansException or TimeoutException)
+            {
+                // It went with its silo.
+            }
+        }
+
         await _foreign.DisposeAsync();
         await base.DisposeAsync();
     }

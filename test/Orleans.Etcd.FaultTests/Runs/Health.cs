@@ -1,0 +1,43 @@
+using System.Diagnostics;
+using System.Globalization;
+using System.Text.RegularExpressions;
+
+namespace Orleans.Etcd.FaultTests.Runs;
+
+/// <summary>What a deployment holds on to between two runs. Over many of them none of it may grow.</summary>
+/// <param name="TestMemory">Of this process, with its clients: bytes that are in use after a collection.</param>
+/// <param name="SiloMemory">Of all silos: bytes resident.</param>
+/// <param name="Threads">Of this process and the silos.</param>
+/// <param name="Descriptors">Open files and sockets of this process and the silos.</param>
+/// <param name="Streams">Open at the members: watches and renewals of leases.</param>
+/// <param name="Watchers">At the members.</param>
+/// <param name="Leases">At the servers.</param>
+internal sealed partial record Health(long TestMemory, long SiloMemory, int Threads, int Descriptors, long Streams, long Watchers, int Leases)
+{
+    public static async Task<Health> OfAsync(Deployment deployment)
+    {
+        var memory = GC.GetTotalMemory(forceFullCollection: true);
+        int[] silos = [.. deployment.Silos.Where(silo => !silo.HasExited).Select(silo => silo.Id)];
+        int[] all = [Environment.ProcessId, .. silos];
+        var pages = await Task.WhenAll(deployment.Etcd.Members.Select(member => member.GetMetricsAsync()));
+        return new(
+            memory,
+            silos.Sum(id => Process.GetProcessById(id).WorkingSet64),
+            all.Sum(id => Process.GetProcessById(id).Threads.Count),
+            all.Sum(id => Directory.GetFileSystemEntries(string.Create(CultureInfo.InvariantCulture, $"/proc/{id}/fd")).Length),
+            pages.Sum(page => Sum(page, BegunStreams()) - Sum(page, EndedStreams())),
+            pages.Sum(page => Sum(page, WatcherCount())),
+            (await deployment.Etcd.Members[0].GetLeasesAsync()).Count);
+    }
+
+    private static long Sum(string page, Regex lines) => lines.Matches(page).Sum(match => (long)double.Parse(match.Groups[1].Value, CultureInfo.InvariantCulture));
+
+    [GeneratedRegex(@"^grpc_server_started_total\{[^}]*grpc_method=""(?:Watch|LeaseKeepAlive)""[^}]*\} (\S+)", RegexOptions.Multiline)]
+    private static partial Regex BegunStreams();
+
+    [GeneratedRegex(@"^grpc_server_handled_total\{[^}]*grpc_method=""(?:Watch|LeaseKeepAlive)""[^}]*\} (\S+)", RegexOptions.Multiline)]
+    private static partial Regex EndedStreams();
+
+    [GeneratedRegex(@"^etcd_debugging_mvcc_watcher_total (\S+)", RegexOptions.Multiline)]
+    private static partial Regex WatcherCount();
+}
