@@ -168,6 +168,7 @@ internal sealed class FaultRun
         Workloads = [.. workloads.SelectMany(workload => workload.Histories).Select(history => WorkloadReport.Of(history, facts))],
         Histories = [.. workloads.SelectMany(workload => workload.Histories)],
         Log = facts.Log.Revisions,
+        Output = _deployment.Silos.ToDictionary(silo => silo.Name, silo => silo.Output),
     };
 
     private async Task TryAsync(string what, Func<Task> action)

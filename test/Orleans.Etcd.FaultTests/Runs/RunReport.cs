@@ -58,6 +58,10 @@ internal sealed record RunReport
     [JsonIgnore]
     public IReadOnlyList<Revision> Log { get; init; } = [];
 
+    /// <summary>What the silos wrote, by name.</summary>
+    [JsonIgnore]
+    public IReadOnlyDictionary<string, string> Output { get; init; } = new Dictionary<string, string>();
+
     /// <summary>Where reports go: artifacts/faults of the repository, unless ORLEANS_ETCD_FAULT_REPORTS names another.</summary>
     public static string Directory { get; } = Environment.GetEnvironmentVariable("ORLEANS_ETCD_FAULT_REPORTS") is { Length: > 0 } given ? given : Path.Combine(Repository(), "artifacts", "faults");
 
@@ -77,6 +81,8 @@ internal sealed record RunReport
         foreach (var history in Histories)
             File.WriteAllLines(Path.Combine(kept, history.Name.Replace(' ', '-') + ".jsonl"), history.Steps.OrderBy(step => step.Invoked).Select(step => JsonSerializer.Serialize(step, step.GetType(), Json)));
         File.WriteAllLines(Path.Combine(kept, "etcd.jsonl"), Log.Select(revision => JsonSerializer.Serialize(revision, Json)));
+        foreach (var (silo, output) in Output)
+            File.WriteAllText(Path.Combine(kept, $"{silo}.log"), output);
         File.WriteAllText(Path.Combine(kept, "report.txt"), ToString());
     }
 

@@ -5,6 +5,7 @@ using Xunit;
 namespace Orleans.Etcd.Tests.Clusters;
 
 /// <summary>etcd fails under a running cluster: no silo dies of it, no call fails, and a silo can join afterwards.</summary>
+[Trait("Category", "Long")]
 public sealed class EtcdFaultTests
 {
     private static readonly string Binary = EtcdBinary.Find("3.5");

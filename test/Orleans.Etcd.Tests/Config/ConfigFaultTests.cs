@@ -26,7 +26,7 @@ public sealed class ConfigFaultTests(ITestOutputHelper output)
     private string _prefix = "";
 
     [Fact]
-    [Trait("Category", "Soak")]
+    [Trait("Category", "Long")]
     public async Task NothingIsMissed()
     {
         var binary = EtcdBinary.Find("3.5");

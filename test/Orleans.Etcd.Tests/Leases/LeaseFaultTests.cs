@@ -57,6 +57,7 @@ public abstract class LeaseFaultTests(string version)
     }
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task Lease_MembersFrozenInTurnAndQuorumLost_IsKept()
     {
         await using var cluster = await EtcdCluster.StartAsync(new() { BinaryPath = _binary });

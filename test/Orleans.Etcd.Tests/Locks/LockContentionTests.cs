@@ -26,7 +26,7 @@ public sealed class LockContentionTests(ITestOutputHelper output)
     private const int Scripts = 4;
 
     [Fact]
-    [Trait("Category", "Soak")]
+    [Trait("Category", "Long")]
     public Task NoTwoHoldIt() => ContendAsync(rounds: Soak.Or(1, 20));
 
     [Fact]

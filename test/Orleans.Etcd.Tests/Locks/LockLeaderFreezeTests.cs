@@ -9,6 +9,7 @@ namespace Orleans.Etcd.Tests.Locks;
 /// The one way in which etcd frees a lock that is being renewed: a leader that was frozen for longer than the TTL revokes
 /// live leases when it resumes. Two then hold it by their own belief, for as long as the first has not heard of it.
 /// </summary>
+[Trait("Category", "Long")]
 public sealed class LockLeaderFreezeTests(ITestOutputHelper output)
 {
     private const int Count = 8;

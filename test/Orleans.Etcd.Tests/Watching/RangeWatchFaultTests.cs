@@ -135,6 +135,7 @@ public abstract class RangeWatchFaultTests(string version)
     }
 
     [Theory]
+    [Trait("Category", "Long")]
     [InlineData(EtcdTls.None, null)]
     [InlineData(EtcdTls.ServerTls, "orleans")]
     public async Task Batches_MembersFrozenAndQuorumLost_EqualTheReference(EtcdTls tls, string? user)
