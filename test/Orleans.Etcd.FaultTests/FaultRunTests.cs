@@ -63,22 +63,31 @@ public abstract class DeploymentFixture(string version) : IAsyncLifetime
 
     internal async Task<RunReport> RunAsync(int seed)
     {
-        _deployment ??= await Deployment.StartAsync(version, Plan.Silos, Environment.GetEnvironmentVariable("ORLEANS_ETCD_FAULT_NETWORK") == "loopback");
-        var report = await FaultRun.RunAsync(_deployment, seed, Plan.ScheduleOf(seed));
-        _runs++;
-        if (report.Verdict == "pass")
+        var report = await TryRunAsync(seed);
+        report.Save();
+        if (report.Verdict != "pass" && Interlocked.Exchange(ref _deployment, null) is { } broken)
         {
-            report = report with { Health = await Health.OfAsync(_deployment), RunsOfDeployment = _runs };
-        }
-        else
-        {
-            await _deployment.DisposeAsync();
-            _deployment = null;
             _runs = 0;
+            await broken.DisposeAsync();
         }
 
-        report.Save();
         return report;
+    }
+
+    private async Task<RunReport> TryRunAsync(int seed)
+    {
+        var schedule = Plan.ScheduleOf(seed);
+        try
+        {
+            _deployment ??= await Deployment.StartAsync(version, Plan.Silos, Environment.GetEnvironmentVariable("ORLEANS_ETCD_FAULT_NETWORK") == "loopback");
+            var report = await FaultRun.RunAsync(_deployment, seed, schedule);
+            _runs++;
+            return report.Verdict == "pass" ? report with { Health = await Health.OfAsync(_deployment), RunsOfDeployment = _runs } : report;
+        }
+        catch (Exception exception) when (exception is not OutOfMemoryException)
+        {
+            return RunReport.NotMade(seed, schedule, version, exception);
+        }
     }
 }
 

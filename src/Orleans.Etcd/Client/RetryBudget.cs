@@ -12,9 +12,10 @@ internal struct RetryBudget(int members)
     private static readonly TimeSpan FirstBackoff = TimeSpan.FromMilliseconds(25);
     private static readonly TimeSpan LongestBackoff = TimeSpan.FromMilliseconds(400);
 
-    // 1.5 s of 5: no follower waits for longer before it knows that there is no leader.
+    // 1.5 s of 5: what is sent after that waits at the member for the next leader, and is not lost.
     private const double ShortShare = 0.3;
     private const int MostShort = 2;
+    private static readonly TimeSpan LeastShort = TimeSpan.FromMilliseconds(500);
 
     private int _attempts;
     private int _timeouts;
@@ -30,7 +31,8 @@ internal struct RetryBudget(int members)
     /// How long the next attempt may take. Less where another may follow on another member: what a member has sent on to a
     /// leader that is just dying is lost without a word, etcd itself waits 7 s before it says so, and the next may be that leader.
     /// </summary>
-    public readonly TimeSpan Patience(bool mayRepeat, TimeSpan timeout) => mayRepeat && _timeouts < ShortOnes ? timeout * ShortShare : timeout;
+    public readonly TimeSpan Patience(bool mayRepeat, TimeSpan timeout) =>
+        mayRepeat && _timeouts < ShortOnes && timeout > LeastShort ? TimeSpan.FromTicks(Math.Max((timeout * ShortShare).Ticks, LeastShort.Ticks)) : timeout;
 
     /// <summary>The pause before another attempt, or null when there is to be none.</summary>
     public TimeSpan? Next(in CallFailure failure, TimeSpan elapsed, TimeSpan timeout)

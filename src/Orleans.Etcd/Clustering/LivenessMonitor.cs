@@ -170,7 +170,8 @@ internal sealed partial class LivenessMonitor(
     /// <summary>Whether this silo can tell a dead silo from a fault of etcd's or its own.</summary>
     private bool MayJudge(LeaseLosses.Loss loss, HashSet<string> told)
     {
-        if (loss.InCrowd && time.GetElapsedTime(loss.Since) < own.Ttl * TtlsOfACrowd)
+        // Counted from when this silo has its own: before that etcd may have been away for all.
+        if (loss.InCrowd && (own.Age < own.Ttl * TtlsOfACrowd || time.GetElapsedTime(loss.Since) < own.Ttl * TtlsOfACrowd))
         {
             if (told.Add("crowd"))
                 Log.InCrowd(logger, loss.Silo, own.Ttl, own.Ttl * TtlsOfACrowd);

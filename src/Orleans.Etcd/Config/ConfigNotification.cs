@@ -29,7 +29,7 @@ public sealed record ConfigNotification
     [Id(3)]
     public ImmutableDictionary<string, ConfigValue>? Snapshot { get; init; }
 
-    /// <summary>The changes of one revision; empty for a snapshot. Where etcd's history was compacted while the watch was cut off, of several.</summary>
+    /// <summary>The changes of one revision; empty for a snapshot.</summary>
     [Id(4)]
     public ImmutableArray<ConfigChange> Changes { get; init; } = [];
 }

@@ -82,25 +82,39 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
     public async Task<ConfigCommitResult> RollbackAsync(long revision, string? author, string? reason)
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(revision, 1);
-        while (true)
+        var isChanged = false;
+        try
         {
-            var now = await etcd.RangeAsync(Txn.Range(layout.Prefix), CancellationToken.None).ConfigureAwait(false);
-            ArgumentOutOfRangeException.ThrowIfGreaterThan(revision, now.Header.Revision);
-            var then = await ThenAsync(revision).ConfigureAwait(false);
-            var edits = then is not null ? Differences(now.Kvs, then) : await TakeBackAsync(revision, now.Kvs).ConfigureAwait(false);
-            if (edits.IsEmpty)
-                return new ConfigCommitResult(now.Header.Revision, null);
-            // Nothing that was written meanwhile is to be lost without anybody having seen it.
-            var guard = Txn.NoneModifiedAfter(Txn.Range(layout.Prefix), now.Header.Revision);
-            var result = await CommitAsync(new ConfigCommit { Edits = edits, Author = author, Reason = reason ?? $"Rollback to revision {revision}" }, guard).ConfigureAwait(false);
-            if (result.IsCommitted && await IsAsync(result.Revision, then).ConfigureAwait(false))
-                return result;
+            while (true)
+            {
+                var result = await RollbackOnceAsync(revision, author, reason).ConfigureAwait(false);
+                isChanged |= result.IsCommitted;
+                if (result.IsCommitted && await IsAsync(result.Revision, revision).ConfigureAwait(false))
+                    return result;
+            }
+        }
+        catch (EtcdException exception) when (isChanged && !exception.OutcomeUnknown)
+        {
+            throw new EtcdException(exception.Code, exception.Operation, $"The namespace was changed, and whether it is as it was at revision {revision} is not known. {exception.Message}", outcomeUnknown: true, exception);
         }
     }
 
+    private async Task<ConfigCommitResult> RollbackOnceAsync(long revision, string? author, string? reason)
+    {
+        var now = await etcd.RangeAsync(Txn.Range(layout.Prefix), CancellationToken.None).ConfigureAwait(false);
+        ArgumentOutOfRangeException.ThrowIfGreaterThan(revision, now.Header.Revision);
+        var then = await ThenAsync(revision).ConfigureAwait(false);
+        var edits = then is not null ? Differences(now.Kvs, then) : await TakeBackAsync(revision, now.Kvs).ConfigureAwait(false);
+        if (edits.IsEmpty)
+            return new ConfigCommitResult(now.Header.Revision, null);
+        // Nothing that was written meanwhile is to be lost without anybody having seen it.
+        var guard = Txn.NoneModifiedAfter(Txn.Range(layout.Prefix), now.Header.Revision);
+        return await CommitAsync(new ConfigCommit { Edits = edits, Author = author, Reason = reason ?? $"Rollback to revision {revision}" }, guard).ConfigureAwait(false);
+    }
+
     /// <summary>Whether the namespace was that at a revision: a key that somebody else deletes meanwhile is none that a guard could compare.</summary>
-    private async Task<bool> IsAsync(long revision, IReadOnlyCollection<KeyValue>? wanted) =>
-        wanted is null || await ThenAsync(revision).ConfigureAwait(false) is not { } there || Differences(there, wanted).IsEmpty;
+    private async Task<bool> IsAsync(long revision, long wanted) =>
+        await ThenAsync(wanted).ConfigureAwait(false) is not { } then || await ThenAsync(revision).ConfigureAwait(false) is not { } there || Differences(there, then).IsEmpty;
 
     /// <summary>The namespace as etcd knows it to have been; null where it has forgotten.</summary>
     private async Task<IReadOnlyCollection<KeyValue>?> ThenAsync(long revision)
@@ -171,6 +185,9 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
         {
             if (!edit.Deleted && edit.Value is null)
                 throw new InvalidOperationException($"etcd has compacted revision {revision}, and what '{edit.Key}' was then is too large to have been kept in the history.");
+            // It was there, though the last commit had deleted it: somebody else had made it.
+            if (edit.Deleted && present.GetValueOrDefault(edit.Key)?.CreateRevision <= revision)
+                throw new InvalidOperationException($"etcd has compacted revision {revision}, and '{edit.Key}' was then what somebody else had written, which the history of commits does not hold.");
             var current = present.GetValueOrDefault(edit.Key)?.Value;
             if (edit.Deleted && current is not null)
                 edits.Add(ConfigEdit.Delete(edit.Key));

@@ -19,7 +19,10 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : ILeaseKee
     private readonly CancellationTokenSource _stop = new();
     private readonly ILogger _logger = connection.LoggerFactory.CreateLogger<LeaseKeeper>();
     private readonly TimeProvider _time = connection.Time;
-    private readonly Channel<long> _forgone = Channel.CreateUnbounded<long>(new() { SingleReader = true });
+    // The owner has been told by then, and had a second for what it does about it; and etcd itself might have expired the lease.
+    private static readonly TimeSpan TimeToLetGo = TimeSpan.FromSeconds(1.5);
+
+    private readonly Channel<(long LeaseId, long Lost)> _forgone = Channel.CreateUnbounded<(long, long)>(new() { SingleReader = true });
     private TaskCompletionSource _wake = NewWake();
     private Task? _loop;
     private Task? _revoking;
@@ -86,8 +89,6 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : ILeaseKee
 
     public void Announce(EtcdLease lease, CancellationTokenSource lost, LeaseLoss reason)
     {
-        if (reason == LeaseLoss.NotRenewed)
-            Forgo(lease);
         ThreadPool.UnsafeQueueUserWorkItem(
             _ =>
             {
@@ -100,6 +101,8 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : ILeaseKee
                     Log.CallbackFailed(_logger, exception, lease.Id);
                 }
 
+                if (reason == LeaseLoss.NotRenewed)
+                    Forgo(lease);
                 Report(lease, reason);
             },
             null);
@@ -147,7 +150,7 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : ILeaseKee
         {
             if (_stop.IsCancellationRequested)
                 return;
-            _forgone.Writer.TryWrite(lease.Id);
+            _forgone.Writer.TryWrite((lease.Id, _time.GetTimestamp()));
             _revoking ??= Detached.Run(RevokeForgoneAsync);
         }
     }
@@ -157,8 +160,10 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : ILeaseKee
         var pause = LeastBackoff;
         try
         {
-            await foreach (var leaseId in _forgone.Reader.ReadAllAsync(_stop.Token).ConfigureAwait(false))
+            await foreach (var (leaseId, lost) in _forgone.Reader.ReadAllAsync(_stop.Token).ConfigureAwait(false))
             {
+                if (TimeToLetGo - _time.GetElapsedTime(lost) is var left && left > TimeSpan.Zero)
+                    await Task.Delay(left, _time, _stop.Token).ConfigureAwait(false);
                 while (!await TryRevokeAsync(leaseId).ConfigureAwait(false))
                 {
                     await Task.Delay(Backoff.Jittered(pause), _time, _stop.Token).ConfigureAwait(false);

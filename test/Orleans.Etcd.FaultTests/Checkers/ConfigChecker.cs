@@ -74,9 +74,25 @@ internal static class ConfigChecker
             // Where etcd has forgotten, what others wrote since is not seen by it.
             var foreign = log.Revisions.Where(revision => rollback.To <= compacted && revision.Number > rollback.To && revision.Number < rollback.Revision && !own.Contains(revision.Number))
                 .SelectMany(revision => revision.Changes.Keys).ToHashSet();
+            // And what others wrote before is not in the history of commits that it is taken from then.
+            if (rollback.To <= compacted)
+                foreign.UnionWith(LastWriters(log, rollback.To).Where(last => !own.Contains(last.Value)).Select(last => last.Key));
             foreach (var key in wanted.Keys.Union(got.Keys).Where(key => !foreign.Contains(key) && wanted.GetValueOrDefault(key) != got.GetValueOrDefault(key)))
                 yield return $"{Text(rollback)} left {key} at {got.GetValueOrDefault(key)}, where {rollback.To} had {wanted.GetValueOrDefault(key)}";
         }
+    }
+
+    /// <summary>Which revision last wrote each key, up to one; 0 where that was before the log.</summary>
+    private static Dictionary<string, long> LastWriters(LogPart log, long until)
+    {
+        var last = log.Initial.Keys.ToDictionary(key => key, _ => 0L);
+        foreach (var revision in log.Revisions.TakeWhile(revision => revision.Number <= until))
+        {
+            foreach (var key in revision.Changes.Keys)
+                last[key] = revision.Number;
+        }
+
+        return last;
     }
 
     /// <summary>What was asked after another's answer has the higher revision.</summary>

@@ -30,5 +30,12 @@ internal sealed class ClockFile : IDisposable
         File.Move(_path + ".next", _path, overwrite: true);
     }
 
+    /// <summary>What the library keeps in shared memory for a process, and does not remove where that is killed.</summary>
+    public static void RemoveLeftovers(int process)
+    {
+        File.Delete($"/dev/shm/faketime_shm_{process}");
+        File.Delete($"/dev/shm/sem.faketime_sem_{process}");
+    }
+
     public void Dispose() => File.Delete(_path);
 }

@@ -63,8 +63,7 @@ internal sealed record Schedule(ScheduleKind Kind, IReadOnlyList<ScheduledFault>
     }
 
     /// <summary>
-    /// Of silos one at most is attacked: where more than half of the leases go at once, which an outage does too, Orleans' own probes
-    /// decide, and with few who could vote that takes them minutes. That is what is promised, and would be waited for in every run.
+    /// Of silos one at most is attacked, so that it is known for how long the others may have to wait for what it held.
     /// </summary>
     private static List<ScheduledFault> AttackingOneSilo(IEnumerable<ScheduledFault> faults)
     {

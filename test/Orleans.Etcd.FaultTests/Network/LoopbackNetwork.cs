@@ -9,7 +9,7 @@ namespace Orleans.Etcd.FaultTests.Network;
 /// Members on loopback with proxies before their client and peer ports, where namespaces cannot be had. A peer is told apart
 /// by the process that holds its end of the connection, so that each direction of each pair is cut by itself.
 /// </summary>
-/// <remarks>A cut holds bytes back, as TCP does over a cut network; loss is made of short stalls, as its retransmissions are.</remarks>
+/// <remarks>A cut holds bytes back, as TCP does over a cut network, always both ways; loss is made of short stalls, as its retransmissions are.</remarks>
 internal sealed class LoopbackNetwork : IMemberNetwork
 {
     private readonly EtcdPorts[] _ports;
@@ -38,12 +38,19 @@ internal sealed class LoopbackNetwork : IMemberNetwork
 
     public IReadOnlyList<EtcdPlace> Places { get; }
 
-    public void Started(EtcdCluster cluster) => _cluster = cluster;
+    /// <summary>Who connected before could not be told apart: they connect again, now through their own links.</summary>
+    public void Started(EtcdCluster cluster)
+    {
+        _cluster = cluster;
+        foreach (var door in _doors)
+            door.BreakAll();
+    }
 
     public Task<IAsyncDisposable> CutFromPeersAsync(int member, bool oneWay)
     {
         var others = Enumerable.Range(0, Places.Count).Where(other => other != member).ToArray();
-        return Task.FromResult(Stall([.. others.Select(other => _links[other, member]), .. oneWay ? [] : others.Select(other => _links[member, other])]));
+        // One way is both ways here: members hear each other over connections that either has made.
+        return Task.FromResult(Stall([.. others.Select(other => _links[other, member]), .. others.Select(other => _links[member, other])]));
     }
 
     public Task<IAsyncDisposable> CutFromClientsAsync(int member) => Task.FromResult(Stall([_clients[member]]));
@@ -145,6 +152,11 @@ internal sealed class PeerDoor : IAsyncDisposable
     {
         _listener.Stop();
         await _accepting;
+        BreakAll();
+    }
+
+    public void BreakAll()
+    {
         lock (_open)
         {
             foreach (var socket in _open)

@@ -161,14 +161,16 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         _attacked.Add(Address(silo));
         Note($"killed silo {Address(silo)}");
         await _silos[silo].KillAsync();
+        ClockFile.RemoveLeftovers(_silos[silo].Id);
     }
 
     public async Task ReplaceSiloAsync(int silo)
     {
         if (!_silos[silo].HasExited)
             return;
-        await _silos[silo].DisposeAsync();
+        var ended = _silos[silo];
         _silos[silo] = await StartSiloAsync(silo);
+        await ended.DisposeAsync();
     }
 
     public void FreezeSilo(int silo)
@@ -218,14 +220,25 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        foreach (var client in _clients)
-            await ((IAsyncDisposable)client).DisposeAsync();
-        foreach (var silo in _silos.Where(silo => silo is not null))
-            await silo.DisposeAsync();
-        await Etcd.DisposeAsync();
-        await Network.DisposeAsync();
+        // Whatever becomes of one, the others are not left behind.
+        var parts = _clients.Cast<IAsyncDisposable>().Concat(_silos.Where(silo => silo is not null)).Append(Etcd).Append(Network);
+        List<Exception> failures = [];
+        foreach (var part in parts)
+        {
+            try
+            {
+                await part.DisposeAsync();
+            }
+            catch (Exception exception)
+            {
+                failures.Add(exception);
+            }
+        }
+
         foreach (var clock in _clocks)
             clock?.Dispose();
+        if (failures.Count > 0)
+            throw new AggregateException(failures);
     }
 
     private static string Tail(string text) => text[Math.Max(0, text.Length - 2_000)..];

@@ -65,6 +65,21 @@ internal sealed record RunReport
     /// <summary>Where reports go: artifacts/faults of the repository, unless ORLEANS_ETCD_FAULT_REPORTS names another.</summary>
     public static string Directory { get; } = Environment.GetEnvironmentVariable("ORLEANS_ETCD_FAULT_REPORTS") is { Length: > 0 } given ? given : Path.Combine(Repository(), "artifacts", "faults");
 
+    /// <summary>Of a run that could not be made.</summary>
+    public static RunReport NotMade(int seed, Schedule schedule, string version, Exception exception) => new()
+    {
+        Seed = seed,
+        Schedule = schedule.Kind.ToString(),
+        Version = version,
+        Network = "",
+        Faults = [.. schedule.Faults.Select(fault => fault.ToString())],
+        Events = [],
+        Violations = [],
+        Unknown = [$"the run could not be made: {exception}"],
+        Counts = new Dictionary<string, long>(),
+        Workloads = [],
+    };
+
     /// <summary>Adds the run to the reports; what was recorded is kept where it did not pass.</summary>
     public void Save()
     {

@@ -49,7 +49,8 @@ public sealed class AuthenticationTests
         (one.Accepted > 0 ? one : two).Stall();
         var since = Stopwatch.StartNew();
         Assert.NotNull(await etcd.GetAsync("a"));
-        Assert.InRange(since.Elapsed, timeout, timeout * 2);
+        // The first member was asked, and given up.
+        Assert.InRange(since.Elapsed, timeout * 0.3, timeout * 2);
     }
 
     [Theory]

@@ -19,6 +19,7 @@ public sealed class OutageTests
     }
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task Calls_ThreeMembersBackAfterTenSeconds_SucceedWithinThree()
     {
         await using var cluster = await EtcdCluster.StartAsync();

@@ -25,6 +25,7 @@ public sealed class LivenessTests(SharedEtcd35 etcd, ITestOutputHelper output) :
     }
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task SiloFrozenForLessThanTheTtl_Stays()
     {
         await using var cluster = new ClusterProcesses([etcd.Server.Endpoint]);
@@ -74,6 +75,7 @@ public sealed class LivenessTests(SharedEtcd35 etcd, ITestOutputHelper output) :
     }
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task SiloCutOffFromEtcdOnly_UnderEvictOnLeaseLoss_IsEvictedAndStops()
     {
         await using var proxy = TcpProxy.Start(etcd.Server.Endpoint);
@@ -88,6 +90,7 @@ public sealed class LivenessTests(SharedEtcd35 etcd, ITestOutputHelper output) :
     }
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task KilledSilo_UnderReportOnly_IsLeftToOrleans()
     {
         await using var cluster = new ClusterProcesses([etcd.Server.Endpoint]);

@@ -57,6 +57,7 @@ public sealed class ProcessTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd35
     }
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task FrozenSilo_IsDeclaredDead_AndStopsItselfWhenItWakes()
     {
         await using var cluster = new ClusterProcesses([etcd.Server.Endpoint]);
@@ -72,6 +73,7 @@ public sealed class ProcessTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd35
     }
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task SiloDiesWhileEtcdIsDown_TheClientGoesOnThroughTheOthers()
     {
         await using var server = await EtcdServer.StartAsync(new() { BinaryPath = etcd.BinaryPath });
@@ -89,6 +91,7 @@ public sealed class ProcessTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd35
     }
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task EtcdRestarts_NoSiloDies()
     {
         await using var server = await EtcdServer.StartAsync(new() { BinaryPath = etcd.BinaryPath });

@@ -14,11 +14,11 @@ public abstract class LeaseFaultTests(string version)
     [Trait("Category", "Long")]
     [InlineData(true, EtcdTls.None, null)]
     [InlineData(false, EtcdTls.None, "root")]
+    [InlineData(true, EtcdTls.MutualTls, null)]
     public Task Lease_ServerRestarts_IsKeptLikewise(bool gracefully, EtcdTls tls, string? user) => Lease_ServerRestarts_IsKept(gracefully, tls, user);
 
     [Theory]
     [InlineData(false, EtcdTls.None, null)]
-    [InlineData(true, EtcdTls.MutualTls, null)]
     public async Task Lease_ServerRestarts_IsKept(bool gracefully, EtcdTls tls, string? user)
     {
         await using var server = await EtcdServer.StartAsync(new()
@@ -96,6 +96,29 @@ public abstract class LeaseFaultTests(string version)
             await Task.Delay(10);
         // Left to expire it would live for another TTL, as every lease does under a new leader.
         Assert.InRange(since.Elapsed, TimeSpan.Zero, Ttl / 3);
+    }
+
+    /// <summary>etcd hears us all the time, and we do not hear it: the lease is lost to us, and its keys stay until the owner has let go.</summary>
+    [Fact]
+    public async Task Lease_LostForWantOfAnswers_KeepsItsKeysUntilItsOwnerHasBeenTold()
+    {
+        await using var server = await EtcdServer.StartAsync(new() { BinaryPath = _binary });
+        await using var proxy = TcpProxy.Start(server.Endpoint);
+        await using var direct = server.Connect();
+        await using var etcd = server.Connect(through: proxy.Endpoint);
+        await using var lease = await etcd.Leases.GrantAsync(TimeSpan.FromSeconds(4), CancellationToken.None);
+        await etcd.PutAsync("held", "1", lease.Id);
+        var told = new TaskCompletionSource<bool>(TaskCreationOptions.RunContinuationsAsynchronously);
+        await using var loss = lease.Lost.UnsafeRegister(
+            _ =>
+            {
+                Thread.Sleep(500);
+                told.SetResult(direct.GetAsync("held").GetAwaiter().GetResult() is not null);
+            },
+            null);
+        proxy.StallAnswers();
+        Assert.True(await told.Task.WaitAsync(TimeSpan.FromSeconds(20)), "its key was gone while its owner was being told");
+        await UntilAsync(() => direct.GetAsync("held").GetAwaiter().GetResult() is null, "it is gone in the end");
     }
 
     private static async Task UntilAsync(Func<bool> condition, string because)

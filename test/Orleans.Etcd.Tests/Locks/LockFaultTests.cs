@@ -50,6 +50,7 @@ public sealed class LockFaultTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd
     }
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task EtcdIsAwayForLessThanTheRest_TheHoldSurvives()
     {
         await using var client = Client(ttl: TimeSpan.FromSeconds(6));

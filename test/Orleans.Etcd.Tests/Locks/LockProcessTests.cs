@@ -17,6 +17,7 @@ public sealed class LockProcessTests(ITestOutputHelper output)
     private static readonly TimeSpan Ttl = TimeSpan.FromSeconds(4);
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task SiloOfTheLockGrainIsKilled_TheHandleStays_AndWaitersKeepTheirPlaces()
     {
         await using var etcd = await EtcdServer.StartAsync(new() { BinaryPath = EtcdBinary.Find("3.5") });

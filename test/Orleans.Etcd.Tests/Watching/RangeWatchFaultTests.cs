@@ -13,10 +13,14 @@ public abstract class RangeWatchFaultTests(string version)
     private readonly string _binary = EtcdBinary.Find(version);
 
     [Theory]
-    [InlineData(false, EtcdTls.None)]
+    [Trait("Category", "Long")]
     [InlineData(true, EtcdTls.None)]
     [InlineData(true, EtcdTls.ServerTls)]
     [InlineData(false, EtcdTls.MutualTls)]
+    public Task Batches_ServerRestarts_EqualTheReferenceLikewise(bool gracefully, EtcdTls tls) => Batches_ServerRestarts_EqualTheReference(gracefully, tls);
+
+    [Theory]
+    [InlineData(false, EtcdTls.None)]
     public async Task Batches_ServerRestarts_EqualTheReference(bool gracefully, EtcdTls tls)
     {
         await using var server = await EtcdServer.StartAsync(new() { BinaryPath = _binary, Tls = tls });
