@@ -123,8 +123,8 @@ internal sealed partial class LivenessLease : IAsyncDisposable
                 told = true;
             }
 
-            await Task.Delay(backoff * (0.5 + (Random.Shared.NextDouble() / 2)), _etcd.Time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
-            backoff = backoff * 2 < LongestBackoff ? backoff * 2 : LongestBackoff;
+            await Task.Delay(Backoff.Jittered(backoff), _etcd.Time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            backoff = Backoff.Longer(backoff, LongestBackoff);
         }
 
         _tried.TrySetResult();

@@ -250,12 +250,8 @@ internal sealed class ConfigFeed : IAsyncDisposable
     {
         var (before, steps) = _known is { } known ? known : new Known(null!, []);
         var step = ConfigState.Apply(before, batch, _layout, _logger);
-        if (before is not null && before.Cursor.Stream == step.After.Cursor.Stream && batch.IsResync)
-        {
-            // Read anew because etcd had forgotten what came between: that is no step, and is told as a whole.
-            (steps, _bytes) = ([], 0);
-        }
-        else if (before is not null && before.Cursor.Stream == step.After.Cursor.Stream)
+        var isSameStream = before is not null && before.Cursor.Stream == step.After.Cursor.Stream;
+        if (isSameStream && !batch.IsResync)
         {
             _bytes += step.Size;
             var from = 0;
@@ -265,7 +261,12 @@ internal sealed class ConfigFeed : IAsyncDisposable
         }
         else
         {
+            // Another history of etcd's; or read anew because etcd had forgotten what came between: that is no step, and is told as a whole.
             (steps, _bytes) = ([], 0);
+        }
+
+        if (!isSameStream)
+        {
             lock (_lock)
             {
                 _confirmed = 0;

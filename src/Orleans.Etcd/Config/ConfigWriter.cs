@@ -87,9 +87,17 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
         {
             while (true)
             {
-                var result = await RollbackOnceAsync(revision, author, reason).ConfigureAwait(false);
+                var now = await etcd.RangeAsync(Txn.Range(layout.Prefix), CancellationToken.None).ConfigureAwait(false);
+                ArgumentOutOfRangeException.ThrowIfGreaterThan(revision, now.Header.Revision);
+                var then = await ThenAsync(revision).ConfigureAwait(false);
+                var edits = then is not null ? Differences(now.Kvs, then) : await TakeBackAsync(revision, now.Kvs).ConfigureAwait(false);
+                if (edits.IsEmpty)
+                    return new ConfigCommitResult(now.Header.Revision, null);
+                // Nothing that was written meanwhile is to be lost without anybody having seen it.
+                var guard = Txn.NoneModifiedAfter(Txn.Range(layout.Prefix), now.Header.Revision);
+                var result = await CommitAsync(new ConfigCommit { Edits = edits, Author = author, Reason = reason ?? $"Rollback to revision {revision}" }, guard).ConfigureAwait(false);
                 isChanged |= result.IsCommitted;
-                if (result.IsCommitted && await IsAsync(result.Revision, revision).ConfigureAwait(false))
+                if (result.IsCommitted && await IsAsync(result.Revision, then).ConfigureAwait(false))
                     return result;
             }
         }
@@ -99,22 +107,9 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
         }
     }
 
-    private async Task<ConfigCommitResult> RollbackOnceAsync(long revision, string? author, string? reason)
-    {
-        var now = await etcd.RangeAsync(Txn.Range(layout.Prefix), CancellationToken.None).ConfigureAwait(false);
-        ArgumentOutOfRangeException.ThrowIfGreaterThan(revision, now.Header.Revision);
-        var then = await ThenAsync(revision).ConfigureAwait(false);
-        var edits = then is not null ? Differences(now.Kvs, then) : await TakeBackAsync(revision, now.Kvs).ConfigureAwait(false);
-        if (edits.IsEmpty)
-            return new ConfigCommitResult(now.Header.Revision, null);
-        // Nothing that was written meanwhile is to be lost without anybody having seen it.
-        var guard = Txn.NoneModifiedAfter(Txn.Range(layout.Prefix), now.Header.Revision);
-        return await CommitAsync(new ConfigCommit { Edits = edits, Author = author, Reason = reason ?? $"Rollback to revision {revision}" }, guard).ConfigureAwait(false);
-    }
-
     /// <summary>Whether the namespace was that at a revision: a key that somebody else deletes meanwhile is none that a guard could compare.</summary>
-    private async Task<bool> IsAsync(long revision, long wanted) =>
-        await ThenAsync(wanted).ConfigureAwait(false) is not { } then || await ThenAsync(revision).ConfigureAwait(false) is not { } there || Differences(there, then).IsEmpty;
+    private async Task<bool> IsAsync(long revision, IReadOnlyCollection<KeyValue>? wanted) =>
+        wanted is null || await ThenAsync(revision).ConfigureAwait(false) is not { } there || Differences(there, wanted).IsEmpty;
 
     /// <summary>The namespace as etcd knows it to have been; null where it has forgotten.</summary>
     private async Task<IReadOnlyCollection<KeyValue>?> ThenAsync(long revision)

@@ -72,7 +72,7 @@ internal sealed partial class LeaseKeeper
             return;
         var longest = Math.Clamp(leases.Min(lease => lease.Ttl.TotalMilliseconds) / 40, LeastBackoff.TotalMilliseconds, MostBackoff.TotalMilliseconds);
         var backoff = TimeSpan.FromMilliseconds(Math.Min(25 * Math.Pow(2, Math.Min(failures, 10)), longest));
-        await Task.Delay(backoff * (0.5 + (Random.Shared.NextDouble() / 2)), _time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await Task.Delay(Backoff.Jittered(backoff), _time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     private async Task WaitForLeasesAsync()

@@ -146,7 +146,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
             return;
         var backoff = FirstBackoff * Math.Pow(2, Math.Min(_failures, 10));
         backoff = backoff < LongestBackoff ? backoff : LongestBackoff;
-        await Task.Delay(backoff * (0.5 + (Random.Shared.NextDouble() / 2)), _etcd.Time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await Task.Delay(Backoff.Jittered(backoff), _etcd.Time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     private async Task ReadRangeAsync()

@@ -160,10 +160,13 @@ internal sealed record KillSilo(int Silo) : Fault
 /// <summary>A silo's process stands still: the others may take it for dead, and once they did it ends.</summary>
 internal sealed record FreezeSilo(int Silo) : Fault
 {
-    public override async Task<IAsyncDisposable> InjectAsync(IFaultTarget target)
+    public override Task<IAsyncDisposable> InjectAsync(IFaultTarget target)
     {
         target.FreezeSilo(Silo);
-        await Task.CompletedTask;
-        return new Undo(() => target.ThawSiloAsync(Silo));
+        return Task.FromResult<IAsyncDisposable>(new Undo(() =>
+        {
+            target.ThawSilo(Silo);
+            return Task.CompletedTask;
+        }));
     }
 }

@@ -29,7 +29,7 @@ internal interface IFaultTarget
 
     void FreezeSilo(int silo);
 
-    Task ThawSiloAsync(int silo);
+    void ThawSilo(int silo);
 
     /// <summary>Adds to what the report says was done.</summary>
     void Note(string what);

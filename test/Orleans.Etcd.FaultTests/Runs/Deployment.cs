@@ -5,6 +5,7 @@ using Microsoft.Extensions.Logging;
 using Orleans.Configuration;
 using Orleans.Etcd.FaultTests.Histories;
 using Orleans.Etcd.Testing;
+using Orleans.Etcd.Tests;
 using Orleans.Etcd.Tests.Silo;
 
 namespace Orleans.Etcd.FaultTests.Runs;
@@ -88,12 +89,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     }
 
     /// <summary>A connection of its own, as another process would have.</summary>
-    public EtcdConnection Connect(Action<EtcdOptions>? configure = null)
-    {
-        var options = new EtcdOptions { Endpoints = [.. Etcd.Endpoints.Select(endpoint => endpoint.ToString())] };
-        configure?.Invoke(options);
-        return new EtcdConnection(options);
-    }
+    public EtcdConnection Connect() => Connections.Connect([.. Etcd.Endpoints]);
 
     /// <summary>Takes what was noted since the last time.</summary>
     public IReadOnlyList<string> TakeNotes()
@@ -180,12 +176,11 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         _silos[silo].Freeze();
     }
 
-    public async Task ThawSiloAsync(int silo)
+    /// <summary>One that was declared dead meanwhile ends by itself: it is replaced before the quiet period is over.</summary>
+    public void ThawSilo(int silo)
     {
         if (!_silos[silo].HasExited)
             _silos[silo].Thaw();
-        // One that was declared dead ends by itself: it is replaced before the quiet period is over.
-        await Task.CompletedTask;
     }
 
     /// <summary>Replaces the silos that have ended; answers those that nobody attacked.</summary>

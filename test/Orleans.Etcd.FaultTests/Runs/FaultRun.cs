@@ -136,7 +136,7 @@ internal sealed class FaultRun
                 _findings.Violated($"{history.Name} worked again {(recovered is { } after ? $"{after.TotalSeconds:0.0} s" : "never")} after the last fault was over");
         }
 
-        foreach (var other in await _deployment.AgreeAsync(_schedule.AttacksSilos ? RecoveryLimitOfAttackedSilos : RecoveryLimit))
+        foreach (var other in await _deployment.AgreeAsync(limit))
             _findings.Violated(other);
         // Whoever ended since, being declared dead for what was done to it.
         foreach (var ended in await _deployment.ReplaceEndedAsync())

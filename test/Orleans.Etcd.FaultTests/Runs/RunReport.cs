@@ -62,8 +62,8 @@ internal sealed record RunReport
     [JsonIgnore]
     public IReadOnlyDictionary<string, string> Output { get; init; } = new Dictionary<string, string>();
 
-    /// <summary>Where reports go: artifacts/faults of the repository, unless ORLEANS_ETCD_FAULT_REPORTS names another.</summary>
-    public static string Directory { get; } = Environment.GetEnvironmentVariable("ORLEANS_ETCD_FAULT_REPORTS") is { Length: > 0 } given ? given : Path.Combine(Repository(), "artifacts", "faults");
+    /// <summary>Where reports go: artifacts/faults of the repository.</summary>
+    public static string Directory { get; } = Path.Combine(Repository(), "artifacts", "faults");
 
     /// <summary>Of a run that could not be made.</summary>
     public static RunReport NotMade(int seed, Schedule schedule, string version, Exception exception) => new()
