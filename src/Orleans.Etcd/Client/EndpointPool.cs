@@ -96,9 +96,32 @@ internal sealed class EndpointPool : IDisposable
         return true;
     }
 
+    /// <summary>The members with streams on them from which nothing has come for <paramref name="long"/>; each once, until <see cref="EndProbe"/>.</summary>
+    public IReadOnlyList<EtcdEndpoint> Silent(TimeSpan @long)
+    {
+        lock (_lock)
+        {
+            var now = _time.GetTimestamp();
+            var silent = _endpoints.Where(endpoint => endpoint.Streams > 0 && !endpoint.Probed && _time.GetElapsedTime(endpoint.LastSign, now) >= @long).ToArray();
+            foreach (var endpoint in silent)
+                endpoint.Probed = true;
+            return silent;
+        }
+    }
+
+    /// <summary>Records what came of asking a member that kept silent.</summary>
+    public void EndProbe(EtcdEndpoint endpoint, bool heard)
+    {
+        if (heard)
+            NoteSign(endpoint);
+        lock (_lock)
+            endpoint.Probed = false;
+    }
+
     /// <summary>Records that something came from a member, be it a refusal.</summary>
     public void NoteSign(EtcdEndpoint endpoint)
     {
+        endpoint.LastSign = _time.GetTimestamp();
         if (endpoint.SilentSince == 0)
             return;
         lock (_lock)

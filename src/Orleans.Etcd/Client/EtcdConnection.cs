@@ -182,6 +182,8 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
             var headers = Headers(token) ?? [];
             headers.Add("hasleader", "true");
             var call = open(endpoint.Connection, new CallOptions(headers, cancellationToken: life.Token));
+            endpoint.StreamOpened();
+            LookAfterStreams();
             return new EtcdStream<TRequest, TResponse>(call, endpoint, token, life, (exception, used) => Translate(operation, endpoint, exception, used));
         }
         catch

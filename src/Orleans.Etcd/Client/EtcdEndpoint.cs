@@ -21,6 +21,8 @@ internal sealed class EtcdEndpoint : IDisposable
     private readonly CancellationTokenSource _stop = new();
     private EtcdClient _client;
     private CancellationTokenSource _suspected = new();
+    private long _lastSign;
+    private int _streams;
 
     public EtcdEndpoint(Uri address, EtcdOptions options)
     {
@@ -49,6 +51,23 @@ internal sealed class EtcdEndpoint : IDisposable
 
     /// <summary>When it first kept silent since it last answered or refused, by the pool's clock; zero if it has not. Guarded by the pool's lock.</summary>
     public long SilentSince { get; set; }
+
+    /// <summary>When something last came from it, by the pool's clock.</summary>
+    public long LastSign
+    {
+        get => Volatile.Read(ref _lastSign);
+        set => Volatile.Write(ref _lastSign, value);
+    }
+
+    /// <summary>How many streams are open on it.</summary>
+    public int Streams => Volatile.Read(ref _streams);
+
+    /// <summary>Whether it is being asked whether it is still there. Guarded by the pool's lock.</summary>
+    public bool Probed { get; set; }
+
+    public void StreamOpened() => Interlocked.Increment(ref _streams);
+
+    public void StreamClosed() => Interlocked.Decrement(ref _streams);
 
     /// <summary>
     /// Makes a channel in place of this one, for what is sent from now on. What is under way on the old one may still be

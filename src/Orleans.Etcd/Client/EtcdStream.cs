@@ -33,6 +33,7 @@ internal sealed class EtcdStream<TRequest, TResponse>(
         life.Cancel();
         call.Dispose();
         life.Dispose();
+        endpoint.StreamClosed();
     }
 
     private async Task<bool> Begin(TRequest request)

@@ -27,6 +27,35 @@ public sealed class FrozenMemberTests
         }
     }
 
+    [Fact]
+    public async Task Watches_OnConnectionsWithoutCalls_LeaveAFrozenMemberWithinFiveSeconds()
+    {
+        await using var cluster = await EtcdCluster.StartAsync();
+        await using var writer = cluster.Connect();
+        var leader = await cluster.GetLeaderAsync();
+        // A connection begins at a member drawn by chance: of so many, some begin at the one that will freeze.
+        var connections = Enumerable.Range(0, 24).Select(_ => cluster.Connect()).ToArray();
+        var watches = connections.Select(etcd => new RangeWatch(etcd, "watched/")).ToArray();
+        try
+        {
+            await Task.WhenAll(watches.Select(watch => watch.Batches.ReadAsync().AsTask()));
+            // Longer than the silence after which a member is asked: those that answer keep their watches.
+            await Task.Delay(TimeSpan.FromSeconds(3));
+            cluster.Members.First(member => member != leader).Pause();
+            var since = Stopwatch.StartNew();
+            await writer.PutRepeatablyAsync(new() { Key = Connections.Bytes("watched/key"), Value = Connections.Bytes("1") }, CancellationToken.None);
+            await Task.WhenAll(watches.Select(watch => watch.Batches.ReadAsync().AsTask())).WaitAsync(TimeSpan.FromSeconds(30));
+            Assert.InRange(since.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(5));
+        }
+        finally
+        {
+            foreach (var watch in watches)
+                await watch.DisposeAsync();
+            foreach (var etcd in connections)
+                await etcd.DisposeAsync();
+        }
+    }
+
     private static async Task UseAsync(EtcdConnection etcd, string key)
     {
         await using (etcd)
