@@ -1,8 +1,8 @@
 namespace Orleans.Etcd;
 
 /// <summary>
-/// How often and how soon a call is tried again, and how long an attempt may take. A timeout is spent on two more members at
-/// most and never twice on a single one, a refused token is renewed once; quick failures go on, every member once and then a pause, and no
+/// How often and how soon a call is tried again, and how long an attempt may take. After a silence three more members are asked
+/// at most, or the same ones again, and never a single one; a refused token is renewed once; quick failures go on, every member once and then a pause, and no
 /// attempt begins later than the time of one timeout unless a member has not been asked at all. Invariant: all attempts
 /// together, with the fetching of tokens, take at most twice the timeout, in whatever order failures and silence follow
 /// each other.
@@ -12,9 +12,10 @@ internal struct RetryBudget(int members)
     private static readonly TimeSpan FirstBackoff = TimeSpan.FromMilliseconds(25);
     private static readonly TimeSpan LongestBackoff = TimeSpan.FromMilliseconds(400);
 
-    // 1.5 s of 5: what is sent after that waits at the member for the next leader, and is not lost.
+    // 1.5 s of 5. An election takes up to three of these (2 s at most for the others to notice, and again where the vote is split),
+    // and what is sent on to a leader before they did is lost; all of them and a whole timeout fit into two.
     private const double ShortShare = 0.3;
-    private const int MostShort = 2;
+    private const int MostShort = 3;
     private static readonly TimeSpan LeastShort = TimeSpan.FromMilliseconds(500);
 
     private int _attempts;
@@ -22,7 +23,7 @@ internal struct RetryBudget(int members)
     private int _refusals;
     private TimeSpan _backoff = FirstBackoff;
 
-    private readonly int ShortOnes => Math.Min(members - 1, MostShort);
+    private readonly int ShortOnes => members > 1 ? MostShort : 0;
 
     /// <summary>The time left for everything that is still to be done; zero when there is none.</summary>
     public static TimeSpan Left(TimeSpan elapsed, TimeSpan timeout) => elapsed < 2 * timeout ? (2 * timeout) - elapsed : TimeSpan.Zero;

@@ -25,7 +25,9 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
     private const int LongestReason = 1024;
     private const int MostRead = 1000;
 
-    public async Task<ConfigCommitResult> CommitAsync(ConfigCommit commit, Compare? guard = null)
+    public Task<ConfigCommitResult> CommitAsync(ConfigCommit commit) => CommitAsync(commit, guard: null);
+
+    private async Task<ConfigCommitResult> CommitAsync(ConfigCommit commit, Guard? guard)
     {
         Check(commit);
         var edits = commit.Edits.Select(edit => (Key: layout.Key(edit.Key), Edit: edit)).ToArray();
@@ -33,7 +35,7 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
         var record = Record(commit).Encode();
         while (true)
         {
-            var sequence = await NextSequenceAsync().ConfigureAwait(false);
+            var sequence = guard?.Sequence ?? await NextSequenceAsync().ConfigureAwait(false);
             var key = layout.HistoryKey(sequence);
             // Nor any after it: its own record may be gone again, when its answer was lost and many came after it.
             var from = layout.Numbers;
@@ -42,7 +44,11 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
             txn.Compare.AddRange(expected.Select(one => Txn.ModRevisionIs(one.Key, one.Edit.ExpectedRevision!.Value)));
             txn.Failure.AddRange(expected.Select(one => Txn.Get(one.Key)));
             if (guard is not null)
-                txn.Compare.Add(guard);
+            {
+                txn.Compare.Add(Txn.NoneModifiedAfter(Txn.Range(layout.Prefix), guard.Revision));
+                txn.Failure.Add(new RequestOp { RequestRange = Txn.Range(layout.Prefix) });
+            }
+
             txn.Success.AddRange(Nested([.. edits.Select(one => one.Edit.Content is { } content ? Txn.Put(one.Key, UnsafeByteOperations.UnsafeWrap(content)) : Txn.Delete(one.Key))]));
             txn.Success.Add(Txn.Put(key, record));
             if (sequence > historyLimit)
@@ -65,8 +71,12 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
                     return new ConfigCommitResult(0, new ConfigConflict(edit.Key, edit.ExpectedRevision!.Value, now is null ? null : ConfigValue.Of(edit.Key, now, layer: null)));
             }
 
-            if (guard is not null && since.Count == 0)
+            if (guard is not null)
+            {
+                guard.Learn(response, since.Count > 0 ? layout.SequenceOf(since[^1].Key) + 1 : null);
                 return new ConfigCommitResult(0, new ConfigConflict("", 0, null));
+            }
+
             // Another one has taken the number.
         }
     }
@@ -85,26 +95,38 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
         var isChanged = false;
         try
         {
+            var now = await GuardAsync().ConfigureAwait(false);
+            ArgumentOutOfRangeException.ThrowIfGreaterThan(revision, now.Revision);
+            var then = await ThenAsync(revision).ConfigureAwait(false);
             while (true)
             {
-                var now = await etcd.RangeAsync(Txn.Range(layout.Prefix), CancellationToken.None).ConfigureAwait(false);
-                ArgumentOutOfRangeException.ThrowIfGreaterThan(revision, now.Header.Revision);
-                var then = await ThenAsync(revision).ConfigureAwait(false);
                 var edits = then is not null ? Differences(now.Kvs, then) : await TakeBackAsync(revision, now.Kvs).ConfigureAwait(false);
                 if (edits.IsEmpty)
-                    return new ConfigCommitResult(now.Header.Revision, null);
-                // Nothing that was written meanwhile is to be lost without anybody having seen it.
-                var guard = Txn.NoneModifiedAfter(Txn.Range(layout.Prefix), now.Header.Revision);
-                var result = await CommitAsync(new ConfigCommit { Edits = edits, Author = author, Reason = reason ?? $"Rollback to revision {revision}" }, guard).ConfigureAwait(false);
-                isChanged |= result.IsCommitted;
-                if (result.IsCommitted && await IsAsync(result.Revision, then).ConfigureAwait(false))
+                    return new ConfigCommitResult(now.Revision, null);
+                // Nothing that was written meanwhile is to be lost without anybody having seen it. Where something was, the answer
+                // says what is there now: from then to the next attempt there is one way to etcd, so that writers cannot keep it off.
+                var result = await CommitAsync(new ConfigCommit { Edits = edits, Author = author, Reason = reason ?? $"Rollback to revision {revision}" }, now).ConfigureAwait(false);
+                if (!result.IsCommitted)
+                    continue;
+                if (await IsAsync(result.Revision, then).ConfigureAwait(false))
                     return result;
+                isChanged = true;
+                now = await GuardAsync().ConfigureAwait(false);
             }
         }
         catch (EtcdException exception) when (isChanged && !exception.OutcomeUnknown)
         {
             throw new EtcdException(exception.Code, exception.Operation, $"The namespace was changed, and whether it is as it was at revision {revision} is not known. {exception.Message}", outcomeUnknown: true, exception);
         }
+    }
+
+    private async Task<Guard> GuardAsync()
+    {
+        var read = new TxnRequest { Success = { new RequestOp { RequestRange = Newest(1) }, new RequestOp { RequestRange = Txn.Range(layout.Prefix) } } };
+        var guard = new Guard();
+        var response = await etcd.TxnAsync(read, CancellationToken.None).ConfigureAwait(false);
+        guard.Learn(response, Next(response.Responses[0].ResponseRange));
+        return guard;
     }
 
     /// <summary>Whether the namespace was that at a revision: a key that somebody else deletes meanwhile is none that a guard could compare.</summary>
@@ -213,9 +235,10 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
     {
         var range = Newest(limit: 1);
         range.KeysOnly = true;
-        var response = await etcd.RangeAsync(range, CancellationToken.None).ConfigureAwait(false);
-        return (response.Kvs.FirstOrDefault() is { } newest ? layout.SequenceOf(newest.Key) ?? 0 : 0) + 1;
+        return Next(await etcd.RangeAsync(range, CancellationToken.None).ConfigureAwait(false));
     }
+
+    private long Next(RangeResponse newest) => (newest.Kvs.FirstOrDefault() is { } record ? layout.SequenceOf(record.Key) ?? 0 : 0) + 1;
 
     private RangeRequest Newest(int limit)
     {
@@ -268,4 +291,23 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
         : operations.Chunk(Chunk).Select(static chunk => new RequestOp { RequestTxn = new TxnRequest { Success = { chunk } } });
 
     private string Name(ByteString key) => layout.NameOf(key) ?? throw new InvalidOperationException($"A key under {layout.Prefix} is not UTF-8: {key.ToBase64()} (base64). Delete it with another tool.");
+
+    /// <summary>The namespace as it was last seen, which a commit is to find unchanged, and the number that such a one takes.</summary>
+    private sealed class Guard
+    {
+        public IReadOnlyCollection<KeyValue> Kvs { get; private set; } = [];
+
+        public long Revision { get; private set; }
+
+        public long Sequence { get; private set; }
+
+        /// <param name="response">Its last answer is the namespace.</param>
+        /// <param name="sequence">The next number; null where it is the same.</param>
+        public void Learn(TxnResponse response, long? sequence)
+        {
+            Kvs = response.Responses[^1].ResponseRange.Kvs;
+            Revision = response.Header.Revision;
+            Sequence = sequence ?? Sequence;
+        }
+    }
 }

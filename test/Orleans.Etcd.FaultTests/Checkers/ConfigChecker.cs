@@ -19,6 +19,13 @@ internal sealed record ConfigOperation(int Process, string Action) : Step(Proces
     public long Revision { get; init; }
 
     public bool Conflicted { get; init; }
+
+    /// <summary>Through which client it was asked.</summary>
+    public int Client { get; init; }
+
+    public override string Capability => $"{Action} of client {Client}";
+
+    public override bool Succeeded => base.Succeeded && !Conflicted;
 }
 
 /// <summary>Whether what was committed to and read from a namespace is what etcd did.</summary>
@@ -34,7 +41,7 @@ internal static class ConfigChecker
     public static IEnumerable<string> Check(LogPart log, IReadOnlyList<ConfigOperation> operations, long compacted = 0)
     {
         var answered = operations.Where(operation => operation.Outcome == Outcome.Ok && !operation.Conflicted).ToArray();
-        return [.. Commits(log, answered), .. Reads(log, answered), .. Rollbacks(log, answered, compacted), .. RealTime(answered), .. Twice(log, operations)];
+        return [.. Commits(log, answered), .. Unanswered(log, operations), .. Reads(log, answered), .. Rollbacks(log, answered, compacted), .. RealTime(answered), .. Twice(log, operations)];
     }
 
     private static IEnumerable<string> Commits(LogPart log, ConfigOperation[] answered)
@@ -43,19 +50,41 @@ internal static class ConfigChecker
         var written = Written(log);
         foreach (var commit in answered.Where(operation => operation.Action == "commit"))
         {
-            var before = log.StateAt(commit.Revision - 1);
-            // A deletion of what is not there is no change.
-            var expected = commit.Values.Where(pair => pair.Value is not null || before.ContainsKey(pair.Key)).ToImmutableSortedDictionary(StringComparer.Ordinal);
             var actual = revisions.GetValueOrDefault(commit.Revision)?.Changes ?? ImmutableSortedDictionary<string, string?>.Empty;
-            if (!expected.SequenceEqual(actual))
+            if (!Does(log, commit, commit.Revision, actual))
                 yield return $"{Text(commit)} is not what {commit.Revision} did: {string.Join(' ', actual)}";
             if (commit.Expected.Key is not { } key)
                 continue;
-            // What is not there is at 0.
-            var last = before.ContainsKey(key) ? written[key].Where(revision => revision < commit.Revision).DefaultIfEmpty().Max() : 0;
-            if (last > commit.Expected.Value)
+            // What is not there is at 0, and of what has not been written since the log began it is not known where it is.
+            var isThere = log.StateAt(commit.Revision - 1).ContainsKey(key);
+            var last = isThere ? written[key].Where(revision => revision < commit.Revision).DefaultIfEmpty().Max() : 0;
+            if (isThere && last == 0 ? commit.Expected.Value > log.InitialRevision || commit.Expected.Value == 0 : last != commit.Expected.Value)
                 yield return $"{Text(commit)} expected {key} at {commit.Expected.Value}, and it was at {last}";
         }
+    }
+
+    /// <summary>What came to an unknown end was done as a whole or not at all.</summary>
+    private static IEnumerable<string> Unanswered(LogPart log, IReadOnlyList<ConfigOperation> operations)
+    {
+        var first = new Dictionary<string, Revision>();
+        foreach (var revision in log.Revisions)
+        {
+            foreach (var value in revision.Changes.Values.OfType<string>())
+                first.TryAdd(value, revision);
+        }
+
+        return from commit in operations
+               where commit is { Action: "commit", Outcome: Outcome.Unknown }
+               let any = commit.Values.Values.OfType<string>().Select(first.GetValueOrDefault).FirstOrDefault(revision => revision is not null)
+               where any is not null && !Does(log, commit, any.Number, any.Changes)
+               select $"{Text(commit)} was not answered, and {any.Number} did a part of it: {string.Join(' ', any.Changes)}";
+    }
+
+    /// <summary>Whether a revision is all that was to be committed, and nothing else. A deletion of what is not there is no change.</summary>
+    private static bool Does(LogPart log, ConfigOperation commit, long revision, ImmutableSortedDictionary<string, string?> changes)
+    {
+        var before = log.StateAt(revision - 1);
+        return commit.Values.Where(pair => pair.Value is not null || before.ContainsKey(pair.Key)).SequenceEqual(changes);
     }
 
     private static IEnumerable<string> Reads(LogPart log, ConfigOperation[] answered) =>
@@ -119,11 +148,13 @@ internal static class ConfigChecker
     private static IEnumerable<string> Twice(LogPart log, IReadOnlyList<ConfigOperation> operations)
     {
         // A rollback may take more than one commit, where others delete meanwhile.
-        var back = operations.Where(operation => operation.Action == "rollback").ToArray();
-        return log.Revisions.Where(revision => !back.Any(rollback => revision.Heard >= rollback.Invoked && (revision.Number <= rollback.Revision || rollback.Outcome == Outcome.Unknown)))
-            .SelectMany(revision => revision.Changes.Values.OfType<string>())
+        var back = operations.Where(operation => operation.Action == "rollback").Select(rollback => (Rollback: rollback, Values: log.StateAt(rollback.To).Values.ToHashSet())).ToArray();
+        return log.Revisions.SelectMany(revision => revision.Changes.Values.OfType<string>().Where(value => !back.Any(of => of.Values.Contains(value) && MayBeOf(of.Rollback, revision))))
             .GroupBy(value => value).Where(group => group.Count() > 1)
             .Select(group => $"{group.Key} was written {group.Count()} times");
+
+        static bool MayBeOf(ConfigOperation rollback, Revision revision) =>
+            revision.Heard >= rollback.Invoked && (revision.Number <= rollback.Revision || rollback.Outcome == Outcome.Unknown);
     }
 
     private static ILookup<string, long> Written(LogPart log) => log.Revisions.SelectMany(revision => revision.Changes.Keys.Select(key => (key, revision.Number))).ToLookup(pair => pair.key, pair => pair.Number);

@@ -10,23 +10,44 @@ internal static class HoldChecker
     /// <summary>How late a holder may be told that etcd has taken its lease away although it was renewed.</summary>
     public static readonly TimeSpan RevokedToldWithin = TimeSpan.FromSeconds(1);
 
-    public static void Check(IReadOnlyCollection<Hold> holds, bool mayRevoke, Findings findings)
+    /// <param name="holds">Who held what.</param>
+    /// <param name="taken">The tokens whose keys etcd took away with their leases, and when.</param>
+    /// <param name="mayRevoke">Whether etcd may have done so to leases that were renewed.</param>
+    /// <param name="findings">What is found.</param>
+    public static void Check(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, bool mayRevoke, Findings findings)
     {
         foreach (var twice in holds.GroupBy(hold => hold.Token).Where(group => group.Count() > 1 && Excludes(group.First(), group.Last())))
             findings.Violated($"token {twice.Key} was given {twice.Count()} times");
         CheckOrder([.. holds.Where(hold => hold.Kind == HoldKind.Lock)], findings);
-        foreach (var (earlier, later) in Overlaps(holds))
+        CheckTold(holds, taken, mayRevoke, findings);
+        foreach (var (earlier, later) in Overlaps(holds, taken))
         {
+            // The key of the one was gone when the other was let in.
             var late = TimeSpan.FromMicroseconds(Math.Min(earlier.Until, later.Until) - later.From);
-            if (!mayRevoke || late > RevokedToldWithin)
+            if (!mayRevoke || !taken.ContainsKey(earlier.Token) || late > RevokedToldWithin)
                 findings.Violated($"{earlier} believed in it for {late.TotalMilliseconds:0.0} ms while {later} had it");
-            else
+        }
+    }
+
+    /// <summary>Whoever held on to what was gone is told, in time.</summary>
+    private static void CheckTold(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, bool mayRevoke, Findings findings)
+    {
+        foreach (var hold in holds)
+        {
+            if (!taken.TryGetValue(hold.Token, out var gone))
+                continue;
+            var late = TimeSpan.FromMicroseconds(Math.Max(hold.Until, hold.Told ?? hold.Ended) - gone);
+            if (late > RevokedToldWithin)
+                findings.Violated($"{hold} was gone at {gone}, and its holder was {(hold.Told is null ? "not told" : "told")} {late.TotalMilliseconds:0.0} ms later");
+            else if (hold.Until > gone && !mayRevoke)
+                findings.Violated($"{hold} was believed in for {(hold.Until - gone) / 1e3:0.0} ms after it was gone");
+            else if (hold.Until > gone)
                 findings.Count("holders whose live lease was taken away, told within 1 s");
         }
     }
 
     /// <summary>Those who held at the same time what only one may, the one who came first first.</summary>
-    public static IEnumerable<(Hold Earlier, Hold Later)> Overlaps(IEnumerable<Hold> holds)
+    public static IEnumerable<(Hold Earlier, Hold Later)> Overlaps(IEnumerable<Hold> holds, IReadOnlyDictionary<long, long> taken)
     {
         var open = new List<Hold>();
         foreach (var next in holds.OrderBy(hold => hold.From))
@@ -35,7 +56,7 @@ internal static class HoldChecker
             foreach (var other in open.Where(other => Excludes(other, next)))
                 yield return (other, next);
             if (next.Kind == HoldKind.Semaphore && open.Count(other => other.Kind == HoldKind.Semaphore) >= LockWork.Permits)
-                yield return (open.Where(other => other.Kind == HoldKind.Semaphore).MinBy(other => other.Until)!, next);
+                yield return (open.Where(other => other.Kind == HoldKind.Semaphore).OrderByDescending(other => taken.ContainsKey(other.Token)).ThenBy(other => other.Until).First(), next);
             open.Add(next);
         }
     }

@@ -1,4 +1,7 @@
+using System.Collections.Immutable;
+using Orleans.Etcd.FaultTests.Histories;
 using Orleans.Etcd.FaultTests.Runs;
+using Orleans.Etcd.FaultTests.Workloads;
 using Orleans.Etcd.Tests.Silo;
 using Xunit;
 
@@ -30,38 +33,68 @@ public sealed class HoldCheckerTests
     [Fact]
     public void HolderWhoseLeaseWasTakenAway_IsCounted_UnlessItIsToldTooLate()
     {
-        var findings = new Findings();
-        HoldChecker.Check([Lock(1, 0, 10, 500_000), Lock(2, 5, 20, 30)], mayRevoke: true, findings);
+        Hold[] holds = [Lock(1, 0, 10, 500_000) with { Told = 500_001 }, Lock(2, 5, 20, 30)];
+        var findings = Findings(true, Taken(1, 15), holds);
         Assert.Empty(findings.Violations);
         Assert.Equal(1, findings.Counts.Values.Single());
-        Assert.Single(Check(true, Lock(1, 0, 10, 2_000_000), Lock(2, 5, 20, 3_000_000)));
+        // etcd had no reason, or did not do it, or did it to the other.
+        Assert.NotEmpty(Findings(false, Taken(1, 15), holds).Violations);
+        Assert.Single(Check(true, holds));
+        Assert.Single(Findings(true, Taken(2, 15), holds).Violations);
+        Assert.NotEmpty(Findings(true, Taken(1, 15), Lock(1, 0, 10, 2_000_000), Lock(2, 5, 20, 3_000_000)).Violations);
+    }
+
+    [Fact]
+    public void LossThatNobodyElseSaw_IsToldAllTheSame()
+    {
+        Assert.Empty(Findings(true, Taken(1, 20), Lock(1, 0, 10, 18) with { Told = 30, Ended = 2_000_000 }).Violations);
+        Assert.Single(Findings(true, Taken(1, 20), Lock(1, 0, 10, 18) with { Told = 1_500_000, Ended = 2_000_000 }).Violations);
+        Assert.Single(Findings(true, Taken(1, 20), Lock(1, 0, 10, 18) with { Ended = 2_000_000 }).Violations);
+        Assert.Single(Findings(false, Taken(1, 20), Lock(1, 0, 10, 25) with { Told = 30 }).Violations);
+    }
+
+    [Fact]
+    public void KeyThatWentWithItsSession_WasTaken_AndOneThatWentAloneWasLetGo()
+    {
+        var locks = Log(Step(2, ("a1-x", "")), Step(3, ("b2-y", "")), Step(4, ("a1-x", null)), Step(6, ("b2-y", null)));
+        Assert.Equal([new(3, 6)], LockWorkload.Taken(locks, Log(Step(6, ("b2/state", null)), Step(9, ("a1/state", null)))));
     }
 
     [Fact]
     public void Semaphore_HasNoMoreThanItsPermits()
     {
-        Hold[] holds = [.. Enumerable.Range(0, LockWork.Permits).Select(i => new Hold(HoldKind.Semaphore, i + 1, 0, 10, 50, null))];
+        Hold[] holds = [.. Enumerable.Range(0, LockWork.Permits).Select(i => Hold(HoldKind.Semaphore, i + 1, 0, 10, 50))];
         Assert.Empty(Check(false, holds));
-        Assert.Empty(Check(false, [.. holds, new Hold(HoldKind.Semaphore, 9, 0, 51, 60, null)]));
-        Assert.Single(Check(false, [.. holds, new Hold(HoldKind.Semaphore, 9, 0, 50, 60, null)]));
+        Assert.Empty(Check(false, [.. holds, Hold(HoldKind.Semaphore, 9, 0, 51, 60)]));
+        Assert.Single(Check(false, [.. holds, Hold(HoldKind.Semaphore, 9, 0, 50, 60)]));
     }
 
     [Fact]
     public void Readers_MayBeTogether_AndAWriterIsAlone()
     {
-        Hold one = new(HoldKind.Read, 1, 0, 10, 20, null), other = one with { Token = 2, From = 15 }, writer = new(HoldKind.Write, 3, 0, 21, 30, null);
+        Hold one = Hold(HoldKind.Read, 1, 0, 10, 20), other = one with { Token = 2, From = 15 }, writer = Hold(HoldKind.Write, 3, 0, 21, 30);
         Assert.Empty(Check(false, one, other, writer));
         Assert.NotEmpty(Check(false, one, other, writer with { From = 18 }));
         Assert.NotEmpty(Check(false, writer, one with { From = 25, Until = 40 }));
         Assert.NotEmpty(Check(false, writer, writer with { Token = 4, From = 25 }));
     }
 
-    private static IReadOnlyList<string> Check(bool mayRevoke, params Hold[] holds)
+    private static IReadOnlyList<string> Check(bool mayRevoke, params Hold[] holds) => Findings(mayRevoke, ImmutableDictionary<long, long>.Empty, holds).Violations;
+
+    private static Findings Findings(bool mayRevoke, IReadOnlyDictionary<long, long> taken, params Hold[] holds)
     {
         var findings = new Findings();
-        HoldChecker.Check(holds, mayRevoke, findings);
-        return findings.Violations;
+        HoldChecker.Check(holds, taken, mayRevoke, findings);
+        return findings;
     }
 
-    private static Hold Lock(long token, long asked, long from, long until) => new(HoldKind.Lock, token, asked, from, until, null);
+    private static Dictionary<long, long> Taken(long token, long at) => new() { [token] = at };
+
+    private static LogPart Log(params Revision[] revisions) => new(1, ImmutableSortedDictionary<string, string>.Empty, revisions);
+
+    private static Revision Step(long number, params (string Key, string? Value)[] changes) => new(number, number, changes.ToImmutableSortedDictionary(pair => pair.Key, pair => pair.Value, StringComparer.Ordinal));
+
+    private static Hold Lock(long token, long asked, long from, long until) => Hold(HoldKind.Lock, token, asked, from, until);
+
+    private static Hold Hold(HoldKind kind, long token, long asked, long from, long until) => new(kind, token, asked, from, until, null, until, "client");
 }

@@ -17,7 +17,12 @@ public sealed class ObserverCheckerTests
     public void WhatHappened_IsAccepted() => Assert.Empty(ObserverChecker.Check(Log, Told));
 
     [Fact]
-    public void SnapshotInPlaceOfRevisions_IsAccepted() => Assert.Empty(ObserverChecker.Check(Log, [Told[0], Snapshot(10, 13, ("b", "1")), Told[3]]));
+    public void SnapshotInPlaceOfRevisions_IsAccepted_WhereThereIsAReason()
+    {
+        ConfigStep[] told = [Told[0], Snapshot(10, 13, ("b", "1")), Told[3]];
+        Assert.Empty(ObserverChecker.Check(Log, told, mayReadAnew: true));
+        AssertFound("without any reason", told);
+    }
 
     [Fact]
     public void MissedRevision_IsFound() => AssertFound("came where", [Told[0], Told[1], Delta(11, 14, ("b", "3"))]);
@@ -59,8 +64,12 @@ public sealed class ObserverCheckerTests
         Assert.NotEmpty(ConfigChecker.Check(Log, [commit with { Values = Changes(("b", "1")) }]));
         Assert.Empty(ConfigChecker.Check(Log, [commit with { Expected = new("a", 11) }]));
         Assert.NotEmpty(ConfigChecker.Check(Log, [commit with { Expected = new("a", 10) }]));
+        Assert.NotEmpty(ConfigChecker.Check(Log, [commit with { Expected = new("a", 12) }]));
         // Not answered: it may be in the log, or not.
-        Assert.Empty(ConfigChecker.Check(Log, [commit with { Outcome = Outcome.Unknown, Revision = 0 }]));
+        var lost = commit with { Outcome = Outcome.Unknown, Revision = 0 };
+        Assert.Empty(ConfigChecker.Check(Log, [lost]));
+        Assert.Empty(ConfigChecker.Check(Log, [lost with { Values = Changes(("b", "7"), ("a", "8")) }]));
+        Assert.NotEmpty(ConfigChecker.Check(Log, [lost with { Values = Changes(("b", "1"), ("c", "8")) }]));
     }
 
     [Fact]
@@ -109,9 +118,12 @@ public sealed class ObserverCheckerTests
     public void Deaths_AreOfThoseWhoWereAttacked_AndForGood()
     {
         LogPart Rows(params string[] statuses) => new(1, ImmutableSortedDictionary<string, string>.Empty, [.. statuses.Select((status, i) => Revision(i + 2, ("127.0.0.1:10001@1", Row(1, status))))]);
-        Assert.Empty(ClusterWorkload.CheckDeaths(Rows("Active", "Dead"), ["127.0.0.1:10001"]));
-        Assert.NotEmpty(ClusterWorkload.CheckDeaths(Rows("Active", "Dead"), ["127.0.0.1:10002"]));
-        Assert.NotEmpty(ClusterWorkload.CheckDeaths(Rows("Active", "Dead", "Active"), ["127.0.0.1:10001"]));
+        Assert.Empty(ClusterWorkload.CheckDeaths(Rows("Active", "Dead"), Attacked(1)));
+        Assert.NotEmpty(ClusterWorkload.CheckDeaths(Rows("Active", "Dead"), Attacked(2)));
+        Assert.NotEmpty(ClusterWorkload.CheckDeaths(Rows("Active", "Dead", "Active"), Attacked(1)));
+        // It was dead before anything was done to it.
+        Assert.NotEmpty(ClusterWorkload.CheckDeaths(Rows("Active", "Dead"), Attacked(1, at: 4)));
+        static Dictionary<string, long> Attacked(int silo, long at = 0) => new() { [$"127.0.0.1:{10_000 + silo}"] = at };
     }
 
     private static void AssertFound(string text, ConfigStep[] told) => Assert.Contains(ObserverChecker.Check(Log, told), fault => fault.Contains(text, StringComparison.Ordinal));

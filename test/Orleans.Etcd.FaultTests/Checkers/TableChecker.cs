@@ -12,7 +12,10 @@ internal sealed record TableState(int Version, ImmutableSortedDictionary<int, st
 
     public static TableState Of(MembershipTableData data) => new(
         data.Version.Version,
-        data.Members.ToImmutableSortedDictionary(member => member.Item1.SiloAddress.Endpoint.Port - 10_000, member => member.Item1.SiloName));
+        data.Members.ToImmutableSortedDictionary(member => member.Item1.SiloAddress.Endpoint.Port - 10_000, member => Row(member.Item1)));
+
+    /// <summary>What is compared of a row.</summary>
+    public static string Row(MembershipEntry entry) => $"{entry.SiloName} {entry.Status}";
 }
 
 /// <summary>A read or a write of the table.</summary>
@@ -33,6 +36,8 @@ internal sealed record TableStep(int Process, string Action) : Step(Process, Act
     public string? Written { get; init; }
 
     public bool Won { get; init; }
+
+    public override bool Succeeded => base.Succeeded && (Written is null || Won);
 
     /// <summary>The state after this step, or null where it cannot have been answered so.</summary>
     public TableState? Apply(TableState state)

@@ -8,7 +8,11 @@ internal sealed class ClockFile : IDisposable
     private const string Library = "libfaketimeMT.so.1";
     private readonly string _path = Path.Combine(Path.GetTempPath(), $"orleans-etcd-clock-{Environment.ProcessId}-{Guid.NewGuid():N}");
 
-    public ClockFile() => Set(TimeSpan.Zero);
+    public ClockFile()
+    {
+        Sweep();
+        Set(TimeSpan.Zero);
+    }
 
     public static bool IsAvailable => FaultTools.Find(Library) is not null;
 
@@ -36,6 +40,17 @@ internal sealed class ClockFile : IDisposable
         File.Delete($"/dev/shm/faketime_shm_{process}");
         File.Delete($"/dev/shm/sem.faketime_sem_{process}");
     }
+
+    /// <summary>Removes what test runs and silos left that were killed.</summary>
+    private static void Sweep()
+    {
+        foreach (var file in Directory.GetFiles(Path.GetTempPath(), "orleans-etcd-clock-*").Where(file => IsOfTheDead(Path.GetFileName(file).Split('-')[3])))
+            File.Delete(file);
+        foreach (var process in Directory.GetFiles("/dev/shm", "faketime_shm_*").Select(file => file.Split('_')[^1]).Where(IsOfTheDead))
+            RemoveLeftovers(int.Parse(process, CultureInfo.InvariantCulture));
+    }
+
+    private static bool IsOfTheDead(string process) => int.TryParse(process, CultureInfo.InvariantCulture, out _) && !Directory.Exists($"/proc/{process}");
 
     public void Dispose() => File.Delete(_path);
 }

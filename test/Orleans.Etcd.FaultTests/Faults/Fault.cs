@@ -9,6 +9,9 @@ internal abstract record Fault
     /// <summary>Whether etcd may take away a lease that is being renewed, as it does after a leader stood still for longer than the TTL.</summary>
     public virtual bool MayRevokeLiveLeases(TimeSpan lasts) => false;
 
+    /// <summary>Whether it is done to a silo, and not to etcd.</summary>
+    public virtual bool IsOfSilo => false;
+
     /// <summary>Whether this machine can do it.</summary>
     public virtual bool CanBeMade() => true;
 
@@ -133,6 +136,8 @@ internal sealed record RevokeLease(int Which) : Fault
 /// <summary>The wall clock of a silo jumps; what measures durations does not.</summary>
 internal sealed record ClockJump(int Silo, TimeSpan By) : Fault
 {
+    public override bool IsOfSilo => true;
+
     public override bool CanBeMade() => ClockFile.IsAvailable;
 
     public override Task<IAsyncDisposable> InjectAsync(IFaultTarget target)
@@ -150,6 +155,8 @@ internal sealed record ClockJump(int Silo, TimeSpan By) : Fault
 /// <summary>A silo's process is killed; another is started in its place.</summary>
 internal sealed record KillSilo(int Silo) : Fault
 {
+    public override bool IsOfSilo => true;
+
     public override async Task<IAsyncDisposable> InjectAsync(IFaultTarget target)
     {
         await target.KillSiloAsync(Silo);
@@ -160,6 +167,8 @@ internal sealed record KillSilo(int Silo) : Fault
 /// <summary>A silo's process stands still: the others may take it for dead, and once they did it ends.</summary>
 internal sealed record FreezeSilo(int Silo) : Fault
 {
+    public override bool IsOfSilo => true;
+
     public override Task<IAsyncDisposable> InjectAsync(IFaultTarget target)
     {
         target.FreezeSilo(Silo);

@@ -27,6 +27,14 @@ internal record Step(int Process, string Action)
     /// <summary>What it failed with.</summary>
     public string? Error { get; init; }
 
+    /// <summary>What works where this was done; one step may show more of it than its kind.</summary>
+    [JsonIgnore]
+    public virtual string Capability => Action;
+
+    /// <summary>Whether it did what was asked: an answer that there was a conflict shows less.</summary>
+    [JsonIgnore]
+    public virtual bool Succeeded => Outcome == Outcome.Ok;
+
     /// <summary>When it was over for others: one of unknown outcome stays open for ever.</summary>
     [JsonIgnore]
     public long Returned => Outcome == Outcome.Unknown ? long.MaxValue : Ended;

@@ -25,7 +25,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     private readonly List<IHost> _clients = [];
     private readonly ConcurrentDictionary<int, Task> _starting = [];
     private readonly ConcurrentQueue<string> _notes = [];
-    private readonly ConcurrentBag<string> _attacked = [];
+    private readonly ConcurrentDictionary<string, long> _attacked = [];
 
     private Deployment(IMemberNetwork network, EtcdCluster etcd, int silos)
     {
@@ -52,8 +52,8 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     /// <summary>Up to where etcd has forgotten its history.</summary>
     public long Compacted { get; private set; }
 
-    /// <summary>Silos, by address, that a fault killed or froze: others may take them for dead.</summary>
-    public IReadOnlyCollection<string> Attacked => _attacked;
+    /// <summary>Silos, by address, that a fault of this run killed or froze, and when: from then on others may take them for dead.</summary>
+    public IReadOnlyDictionary<string, long> Attacked => _attacked;
 
     /// <param name="version">Of etcd.</param>
     /// <param name="silos">How many.</param>
@@ -100,6 +100,15 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         return notes;
     }
 
+    /// <summary>Begins a run: what was done in those before it excuses nothing.</summary>
+    public void Begin(ReferenceLog log)
+    {
+        Log = log;
+        Compacted = 0;
+        _attacked.Clear();
+        _notes.Clear();
+    }
+
     public void Note(string what) => _notes.Enqueue(what);
 
     public async Task<int> GetLeaderAsync()
@@ -115,7 +124,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         return Task.CompletedTask;
     }
 
-    /// <summary>Waits until every member answers.</summary>
+    /// <summary>Waits until all members run, and there is a quorum.</summary>
     public async Task WholeAsync()
     {
         for (var member = 0; member < Members; member++)
@@ -127,6 +136,27 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         }
 
         await Etcd.GetLeaderAsync();
+    }
+
+    /// <summary>
+    /// Waits until every member follows the leader: one whose packets were dropped waits for what is sent again, for as long as it was
+    /// away and more.
+    /// </summary>
+    public async Task SettledAsync()
+    {
+        await WholeAsync();
+        for (var until = MonotonicClock.Now + StartLimit.Micros(); ;)
+        {
+            try
+            {
+                await Task.WhenAll(Etcd.Members.Select(member => member.GetRevisionAsync()));
+                return;
+            }
+            catch (Exception exception) when (exception is TimeoutException or EtcdServerException && MonotonicClock.Now < until)
+            {
+                await Task.Delay(100);
+            }
+        }
     }
 
     public async Task CompactAsync()
@@ -154,7 +184,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
 
     public async Task KillSiloAsync(int silo)
     {
-        _attacked.Add(Address(silo));
+        _attacked.TryAdd(Address(silo), MonotonicClock.Now);
         Note($"killed silo {Address(silo)}");
         await _silos[silo].KillAsync();
         ClockFile.RemoveLeftovers(_silos[silo].Id);
@@ -171,7 +201,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
 
     public void FreezeSilo(int silo)
     {
-        _attacked.Add(Address(silo));
+        _attacked.TryAdd(Address(silo), MonotonicClock.Now);
         Note($"froze silo {Address(silo)}");
         _silos[silo].Freeze();
     }
@@ -191,7 +221,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         {
             if (!_silos[silo].HasExited)
                 continue;
-            if (!_attacked.Contains(Address(silo)))
+            if (!_attacked.ContainsKey(Address(silo)))
                 unexpected.Add($"silo {Address(silo)} ended by itself: {Tail(_silos[silo].Output)}");
             await ReplaceSiloAsync(silo);
         }

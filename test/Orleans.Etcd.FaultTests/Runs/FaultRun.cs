@@ -41,10 +41,9 @@ internal sealed class FaultRun
 
     private async Task<RunReport> RunAsync()
     {
-        await _deployment.WholeAsync();
+        await _deployment.SettledAsync();
         await using var log = await ReferenceLog.StartAsync(_deployment.Etcd.Endpoints, Deployment.KeyRoot);
-        _deployment.Log = log;
-        _deployment.TakeNotes();
+        _deployment.Begin(log);
         List<Workload> workloads =
         [
             new TableWorkload(_deployment, _seed),
@@ -110,14 +109,21 @@ internal sealed class FaultRun
         await Task.WhenAll(_schedule.Faults.Select(async fault =>
         {
             await UntilAsync(start + fault.At.Micros());
-            await TryAsync($"{fault.Fault} begins", async () =>
-            {
-                await using var healing = await fault.Fault.InjectAsync(_deployment);
-                await UntilAsync(start + (fault.At + fault.Lasts).Micros());
-                Note($"{fault.Fault} ends");
-            });
+            IAsyncDisposable? healing = null;
+            Note($"{fault.Fault} begins");
+            // A member that is gone cannot be defragmented: the report says that this fault was none.
+            var problem = await TryAsync(async () => healing = await fault.Fault.InjectAsync(_deployment));
+            Count(problem is not null ? "faults that could not be made" : fault.Fault.IsOfSilo ? "faults of silos" : "faults of etcd");
+            if (problem is not null)
+                Note($"{fault.Fault}: {problem}");
+            if (healing is null)
+                return;
+            await UntilAsync(start + (fault.At + fault.Lasts).Micros());
+            Note($"{fault.Fault} ends");
+            await HealedAsync($"{fault.Fault}", () => healing.DisposeAsync().AsTask());
         }).Append(UntilAsync(start + _schedule.Length.Micros())));
-        await TryAsync("all members are started", _deployment.WholeAsync);
+        Note("all members are started");
+        await HealedAsync("members", _deployment.WholeAsync);
 
         static Task UntilAsync(long moment) => Task.Delay(TimeSpan.FromMicroseconds(Math.Max(0, moment - MonotonicClock.Now)));
     }
@@ -127,9 +133,10 @@ internal sealed class FaultRun
         foreach (var ended in await _deployment.ReplaceEndedAsync())
             _findings.Violated(ended);
         var limit = _schedule.AttacksSilos ? RecoveryLimitOfAttackedSilos : RecoveryLimit;
-        while (workloads.Any(workload => workload.History.RecoveredAfter(healed) is null) && MonotonicClock.Now < healed + (limit * 2).Micros())
+        History[] histories = [.. workloads.SelectMany(workload => workload.Histories)];
+        while (histories.Any(history => history.RecoveredAfter(healed) is null) && MonotonicClock.Now < healed + (limit * 2).Micros())
             await Task.Delay(50);
-        foreach (var history in workloads.Select(workload => workload.History))
+        foreach (var history in histories)
         {
             var recovered = history.RecoveredAfter(healed);
             if (recovered is null || recovered > limit)
@@ -150,8 +157,12 @@ internal sealed class FaultRun
             _findings.Violated($"{workload.History.Name} did too little to tell anything: {succeeded} successes");
         foreach (var hung in workload.Histories.SelectMany(history => history.Hung))
             _findings.Violated($"hung: {hung}");
-        if (facts.Schedule.Kind == ScheduleKind.Member && workload.History.LongestOutage(facts.Began, facts.Healed) is var outage && outage > RecoveryLimit)
-            _findings.Violated($"{workload.History.Name} did not work for {outage.TotalSeconds:0.0} s after one member had failed");
+        foreach (var history in workload.Histories.Where(_ => facts.Schedule.Kind == ScheduleKind.Member))
+        {
+            if (history.LongestOutage(facts.Began, facts.Healed) is var outage && outage > RecoveryLimit)
+                _findings.Violated($"{history.Name} did not work for {outage.TotalSeconds:0.0} s after one member had failed");
+        }
+
         workload.Check(_findings, facts);
     }
 
@@ -172,17 +183,32 @@ internal sealed class FaultRun
         Output = _deployment.Silos.ToDictionary(silo => silo.Name, silo => silo.Output),
     };
 
-    private async Task TryAsync(string what, Func<Task> action)
+    /// <summary>A fault that goes on makes whatever else is found worth nothing.</summary>
+    private async Task HealedAsync(string what, Func<Task> heal)
     {
-        Note(what);
+        if (await TryAsync(heal) is not { } problem)
+            return;
+        Note($"{what} did not heal: {problem}");
+        lock (_findings)
+            _findings.Undecided($"{what} did not heal: {problem}");
+    }
+
+    private void Count(string what)
+    {
+        lock (_findings)
+            _findings.Count(what);
+    }
+
+    private static async Task<string?> TryAsync(Func<Task> action)
+    {
         try
         {
             await action();
+            return null;
         }
         catch (Exception exception) when (exception is not OutOfMemoryException)
         {
-            // A member that is gone cannot be defragmented: the report says that this fault was none.
-            Note($"{what}: {exception.GetType().Name} {exception.Message.Split('\n')[0]}");
+            return $"{exception.GetType().Name} {exception.Message.Split('\n')[0]}";
         }
     }
 

@@ -54,7 +54,7 @@ internal sealed class LockLedger(bool isFenced = true, History? history = null) 
     public Task Held(Hold hold)
     {
         _holds.Enqueue(hold);
-        history?.Add(new Step(0, $"{hold.Kind}") { Invoked = hold.Asked, Ended = hold.Until });
+        history?.Add(new Step(0, $"{hold.Kind} by a {hold.Where}") { Invoked = hold.Asked, Ended = hold.Until });
         return Task.CompletedTask;
     }
 

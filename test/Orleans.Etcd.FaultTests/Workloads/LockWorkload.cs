@@ -10,8 +10,9 @@ namespace Orleans.Etcd.FaultTests.Workloads;
 /// <param name="deployment">Where.</param>
 /// <param name="seed">Of the run.</param>
 /// <param name="name">Of what is contended for, for the report.</param>
+/// <param name="room">Where the keys of its kind are.</param>
 /// <param name="kinds">As what the contenders have it, in turn.</param>
-internal sealed class LockWorkload(Deployment deployment, int seed, string name, HoldKind[] kinds) : Workload(name, deployment, seed)
+internal sealed class LockWorkload(Deployment deployment, int seed, string name, string room, HoldKind[] kinds) : Workload(name, deployment, seed)
 {
     private const int ContendersOfEachClient = 2;
     private const int ContendersInSilos = 3;
@@ -29,29 +30,29 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
 
     public override IReadOnlyList<History> Histories => [History, _calls];
 
-    public static LockWorkload Locks(Deployment deployment, int seed) => new(deployment, seed, "lock", [HoldKind.Lock]);
+    public static LockWorkload Locks(Deployment deployment, int seed) => new(deployment, seed, "lock", "locks", [HoldKind.Lock]);
 
-    public static LockWorkload Semaphores(Deployment deployment, int seed) => new(deployment, seed, "semaphore", [HoldKind.Semaphore]);
+    public static LockWorkload Semaphores(Deployment deployment, int seed) => new(deployment, seed, "semaphore", "semaphores", [HoldKind.Semaphore]);
 
-    public static LockWorkload ReadersAndWriters(Deployment deployment, int seed) => new(deployment, seed, "reader-writer lock", [HoldKind.Read, HoldKind.Write, HoldKind.Read]);
+    public static LockWorkload ReadersAndWriters(Deployment deployment, int seed) => new(deployment, seed, "reader-writer lock", "rwlocks", [HoldKind.Read, HoldKind.Write, HoldKind.Read]);
 
     public override Task StartAsync()
     {
         var clients = Deployment.Clients;
         _ledger = new LockLedger(history: History);
         _reference = clients[0].CreateObjectReference<ILockLedger>(_ledger);
-        foreach (var client in clients)
+        foreach (var (client, number) in clients.Select((client, number) => (client, number)))
         {
             var locks = client.ServiceProvider.GetRequiredService<ILocks>();
             for (var i = 0; i < ContendersOfEachClient; i++)
             {
                 var kind = NextKind();
                 var process = _calls.NewProcess();
-                var work = new LockWork(LockWork.Get(locks, kind, _lock), kind, _ledger);
+                var work = new LockWork(LockWork.Get(locks, kind, _lock), kind, _ledger, $"client {number}");
                 Loop(async random =>
                 {
-                    var done = await _calls.RunAsync(new Step(process, $"{kind}"), Patience, async token =>
-                        new Step(process, $"{kind}") { Outcome = await work.OnceAsync(Patience, token) ? Outcome.Ok : Outcome.Unknown });
+                    var done = await _calls.RunAsync(new Step(process, $"{kind} in client {number}"), Patience, async token =>
+                        new Step(process, $"{kind} in client {number}") { Outcome = await work.OnceAsync(Patience, token) ? Outcome.Ok : Outcome.Unknown });
                     await PauseAsync(random, 1, 20);
                 });
             }
@@ -79,7 +80,8 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
 
     public override void Check(Findings findings, RunFacts facts)
     {
-        HoldChecker.Check(_ledger.Holds, facts.Schedule.MayRevokeLiveLeases, findings);
+        var taken = Taken(facts.Log.Under(EtcdKeys.Lock(Configuration.EtcdOptions.DefaultKeyPrefix, Deployment.Id, room, _lock)), facts.Log.Under($"{Deployment.KeyRoot}{Deployment.Id}/sessions/"));
+        HoldChecker.Check(_ledger.Holds, taken, facts.Schedule.MayRevokeLiveLeases, findings);
         if (_ledger.Lost.Count > 0)
             findings.Violated($"{History.Name}: {_ledger.Lost.Count} of {_ledger.Acknowledged.Count} acknowledged elements are lost");
         findings.Count($"{History.Name}: times held", _ledger.Holds.Count);
@@ -87,6 +89,32 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
         findings.Count($"{History.Name}: stale tokens refused", _ledger.Refused);
         findings.Count($"{History.Name}: holders that were told of a loss", _ledger.Holds.Count(hold => hold.Told is not null));
     }
+
+    /// <summary>
+    /// Which tokens' keys went together with their sessions, and when that was heard of: not their holders let them go, but etcd
+    /// ended the lease.
+    /// </summary>
+    public static IReadOnlyDictionary<long, long> Taken(LogPart locks, LogPart sessions)
+    {
+        var ended = sessions.Revisions.SelectMany(revision => revision.Changes.Where(change => change.Value is null && change.Key.EndsWith("/state", StringComparison.Ordinal))
+            .Select(change => (Session: change.Key[..change.Key.IndexOf('/', StringComparison.Ordinal)], revision.Number))).ToHashSet();
+        var created = locks.Initial.Keys.ToDictionary(key => key, _ => 0L);
+        var taken = new Dictionary<long, long>();
+        foreach (var revision in locks.Revisions)
+        {
+            foreach (var (key, value) in revision.Changes)
+            {
+                if (value is not null)
+                    created.TryAdd(key, revision.Number);
+                else if (created.Remove(key, out var token) && ended.Contains((SessionOf(key), revision.Number)))
+                    taken[token] = revision.Heard;
+            }
+        }
+
+        return taken;
+    }
+
+    private static string SessionOf(string key) => LockLayout.EntryOf(key) is var entry ? entry[..entry.IndexOf('-', StringComparison.Ordinal)] : "";
 
     public override ValueTask DisposeAsync()
     {

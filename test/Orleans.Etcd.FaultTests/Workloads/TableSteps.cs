@@ -29,7 +29,7 @@ internal static class TableSteps
         var known = all.Members.SingleOrDefault(member => member.Item1.SiloAddress.Equals(Silos.Address(silo)));
         var entry = Silos.Entry(silo, status);
         entry.SiloName = text;
-        var write = new TableStep(process, "write") { Silo = silo, BaseVersion = all.Version.Version, Over = known?.Item1.SiloName, Written = text };
+        var write = new TableStep(process, "write") { Silo = silo, BaseVersion = all.Version.Version, Over = known is null ? null : TableState.Row(known.Item1), Written = TableState.Row(entry) };
         var wrote = await history.RunAsync(write, timeout, async token => write with
         {
             Won = known is null ? await table.InsertRowAsync(entry, all.Version.Next(), token) : await table.UpdateRowAsync(entry, known.Item2, all.Version.Next(), token),

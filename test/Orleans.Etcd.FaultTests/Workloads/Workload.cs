@@ -4,14 +4,14 @@ using Orleans.Etcd.FaultTests.Runs;
 namespace Orleans.Etcd.FaultTests.Workloads;
 
 /// <summary>What uses one capability while faults go on, records what it was told and judges that afterwards.</summary>
-internal abstract class Workload(string name, Deployment deployment, int seed) : IAsyncDisposable
+internal abstract class Workload(string name, Deployment deployment, int seed, params string[] occasional) : IAsyncDisposable
 {
     private readonly CancellationTokenSource _stop = new();
     private readonly List<Task> _running = [];
     private int _loops;
 
     /// <summary>What shows that the capability works.</summary>
-    public History History { get; } = new(name);
+    public History History { get; } = new(name, occasional);
 
     /// <summary>All that is recorded, and must neither hang nor stay away for long.</summary>
     public virtual IReadOnlyList<History> Histories => [History];
@@ -34,6 +34,7 @@ internal abstract class Workload(string name, Deployment deployment, int seed) :
     {
         await _stop.CancelAsync();
         await Task.WhenAll(_running);
+        await Task.WhenAll(Histories.Select(history => history.FinishAsync()));
     }
 
     /// <summary>Judges what was recorded, with all of etcd's own history.</summary>

@@ -19,8 +19,10 @@ public enum HoldKind
 /// <param name="From">When it was had.</param>
 /// <param name="Until">When it was last sure to be held.</param>
 /// <param name="Told">When the handle told of its loss; null if it did not.</param>
+/// <param name="Ended">When its holder was done with it, before it was released.</param>
+/// <param name="Where">Where its holder was.</param>
 [GenerateSerializer]
-public sealed record Hold([property: Id(0)] HoldKind Kind, [property: Id(1)] long Token, [property: Id(2)] long Asked, [property: Id(3)] long From, [property: Id(4)] long Until, [property: Id(5)] long? Told);
+public sealed record Hold([property: Id(0)] HoldKind Kind, [property: Id(1)] long Token, [property: Id(2)] long Asked, [property: Id(3)] long From, [property: Id(4)] long Until, [property: Id(5)] long? Told, [property: Id(6)] long Ended, [property: Id(7)] string Where);
 
 /// <summary>What is protected by a lock, and remembers who held it.</summary>
 public interface ILockLedger : IGrainObserver
@@ -53,7 +55,7 @@ public sealed class LockWorker(IServiceProvider services) : Grain, ILockWorker
     public async Task<int> Work(HoldKind kind, string name, ILockLedger ledger, TimeSpan time)
     {
         var locks = services.GetRequiredService<ILocks>();
-        var worker = new LockWork(LockWork.Get(locks, kind, name), kind, ledger);
+        var worker = new LockWork(LockWork.Get(locks, kind, name), kind, ledger, "silo");
         for (var since = Stopwatch.StartNew(); since.Elapsed < time;)
             await worker.OnceAsync(time - since.Elapsed);
         return worker.Count;
@@ -62,7 +64,7 @@ public sealed class LockWorker(IServiceProvider services) : Grain, ILockWorker
 
 /// <summary>Has a lock again and again, and adds an element to what it protects each time: reads all, and writes all.</summary>
 /// <remarks>Believes in the lock for as long as its handle says that it is held, and writes without looking again.</remarks>
-public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger)
+public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, string where)
 {
     public const int Permits = 2;
 
@@ -90,7 +92,7 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger)
         {
             handle = await @lock.AcquireAsync(limit.Token);
         }
-        catch (Exception exception) when (exception is not ArgumentException)
+        catch (Exception exception) when (exception is EtcdException or OrleansException or TimeoutException or OperationCanceledException)
         {
             await Task.Delay(20, CancellationToken.None);
             return false;
@@ -124,7 +126,8 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger)
             // The ledger could not be reached: whether it was written is not known to this one.
         }
 
-        await ledger.Held(new Hold(kind, handle.FencingToken, asked, from, until, Volatile.Read(ref told) is var at and not 0 ? at : null));
+        var ended = Now;
+        await ledger.Held(new Hold(kind, handle.FencingToken, asked, from, until, Volatile.Read(ref told) is var at and not 0 ? at : null, ended, where));
 
         void Believe()
         {

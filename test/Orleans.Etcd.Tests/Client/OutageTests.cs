@@ -77,6 +77,27 @@ public sealed class OutageTests
         Assert.InRange(clock.Elapsed, TimeSpan.FromSeconds(4.5), TimeSpan.FromSeconds(6.5));
     }
 
+    /// <summary>While a leader is elected, what goes to any member may be lost; the first that has one is asked again.</summary>
+    [Fact]
+    public async Task Calls_ThatMayBeRepeated_ComeBackToAMemberThatKeptSilentBefore()
+    {
+        await using var etcd = await EtcdServer.StartAsync();
+        TcpProxy[] proxies = [TcpProxy.Start(etcd.Endpoint), TcpProxy.Start(etcd.Endpoint), TcpProxy.Start(etcd.Endpoint)];
+        await using var connection = Connections.Connect([.. proxies.Select(proxy => proxy.Endpoint)]);
+        await connection.PutAsync("a", "1");
+        var first = proxies.Single(proxy => proxy.Accepted > 0);
+        foreach (var proxy in proxies)
+            proxy.Stall();
+        var clock = Stopwatch.StartNew();
+        var calling = connection.TxnRepeatablyAsync(new() { Success = { Txn.Put(Connections.Bytes("a"), Connections.Bytes("2")) } }, CancellationToken.None);
+        await Task.Delay(TimeSpan.FromSeconds(3.5));
+        first.Pass();
+        await calling;
+        Assert.InRange(clock.Elapsed, TimeSpan.FromSeconds(3.5), TimeSpan.FromSeconds(6.5));
+        foreach (var proxy in proxies)
+            await proxy.DisposeAsync();
+    }
+
     /// <summary>A connection that gets nowhere is given up, though nothing ever refuses it.</summary>
     [Fact]
     public async Task Calls_ToAMemberThatKeepsSilent_GoOverAnotherConnectionInTheEnd()
