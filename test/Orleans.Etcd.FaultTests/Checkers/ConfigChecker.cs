@@ -41,7 +41,7 @@ internal static class ConfigChecker
     public static IEnumerable<string> Check(LogPart log, IReadOnlyList<ConfigOperation> operations, long compacted = 0)
     {
         var answered = operations.Where(operation => operation.Outcome == Outcome.Ok && !operation.Conflicted).ToArray();
-        return [.. Commits(log, answered), .. Unanswered(log, operations), .. Reads(log, answered), .. Rollbacks(log, answered, compacted), .. RealTime(answered), .. Twice(log, operations)];
+        return [.. Commits(log, answered), .. Unanswered(log, operations), .. Reads(log, answered), .. Rollbacks(log, answered, compacted), .. RealTime(answered), .. Twice(log, operations, compacted)];
     }
 
     private static IEnumerable<string> Commits(LogPart log, ConfigOperation[] answered)
@@ -145,13 +145,18 @@ internal static class ConfigChecker
     }
 
     /// <summary>Each value is its commit's own, so one that was written twice was committed twice, unless it was gone back to.</summary>
-    private static IEnumerable<string> Twice(LogPart log, IReadOnlyList<ConfigOperation> operations)
+    private static IEnumerable<string> Twice(LogPart log, IReadOnlyList<ConfigOperation> operations, long compacted)
     {
         // A rollback may take more than one commit, where others delete meanwhile.
-        var back = operations.Where(operation => operation.Action == "rollback").Select(rollback => (Rollback: rollback, Values: log.StateAt(rollback.To).Values.ToHashSet())).ToArray();
+        var back = operations.Where(operation => operation.Action == "rollback").Select(rollback => (Rollback: rollback, Values: Values(rollback))).ToArray();
         return log.Revisions.SelectMany(revision => revision.Changes.Values.OfType<string>().Where(value => !back.Any(of => of.Values.Contains(value) && MayBeOf(of.Rollback, revision))))
             .GroupBy(value => value).Where(group => group.Count() > 1)
             .Select(group => $"{group.Key} was written {group.Count()} times");
+
+        // Where etcd has forgotten, what comes back is what was last committed, though others may have written over it by then.
+        HashSet<string> Values(ConfigOperation rollback) => rollback.To > compacted
+            ? [.. log.StateAt(rollback.To).Values]
+            : [.. log.Initial.Values, .. log.Revisions.TakeWhile(revision => revision.Number <= rollback.To).SelectMany(revision => revision.Changes.Values.OfType<string>())];
 
         static bool MayBeOf(ConfigOperation rollback, Revision revision) =>
             revision.Heard >= rollback.Invoked && (revision.Number <= rollback.Revision || rollback.Outcome == Outcome.Unknown);

@@ -45,6 +45,12 @@ internal sealed record SlowFsync(int Member, TimeSpan Delay) : MemberFault(Membe
         tracer.ErrorDataReceived += (_, _) => { };
         tracer.BeginErrorReadLine();
         Tracers[id] = tracer;
+        if (!await IsAttachedAsync(id))
+        {
+            await LetGoAsync(etcd);
+            throw new TimeoutException("strace did not attach.");
+        }
+
         return new Undo(async () =>
         {
             if (Tracers.TryGetValue(id, out var own) && own == tracer)
@@ -53,6 +59,18 @@ internal sealed record SlowFsync(int Member, TimeSpan Delay) : MemberFault(Membe
             if (Tracers.TryRemove(KeyValuePair.Create(id, tracer)))
                 tracer.Kill();
         });
+    }
+
+    /// <summary>Waits until the member is under the debugger: what is not is not slow.</summary>
+    private static async Task<bool> IsAttachedAsync(int id)
+    {
+        for (var since = Stopwatch.StartNew(); since.Elapsed < Patience; await Task.Delay(20))
+        {
+            if ((await File.ReadAllLinesAsync($"/proc/{Number(id)}/status")).Any(line => line.StartsWith("TracerPid:", StringComparison.Ordinal) && !line.EndsWith("\t0", StringComparison.Ordinal)))
+                return true;
+        }
+
+        return false;
     }
 
     private static string Number(double value) => value.ToString("0", CultureInfo.InvariantCulture);

@@ -214,7 +214,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     }
 
     /// <summary>Replaces the silos that have ended; answers those that nobody attacked.</summary>
-    public async Task<IReadOnlyList<string>> ReplaceEndedAsync()
+    private async Task<IReadOnlyList<string>> ReplaceEndedAsync()
     {
         var unexpected = new List<string>();
         for (var silo = 0; silo < _silos.Length; silo++)
@@ -229,11 +229,16 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         return unexpected;
     }
 
-    /// <summary>Waits until each silo sees exactly these as active; answers who does not.</summary>
+    /// <summary>
+    /// Waits until each silo sees exactly these as active; answers who does not, and who ended without anybody having attacked it.
+    /// Whoever ends meanwhile, having been declared dead for what was done to it, is replaced.
+    /// </summary>
     public async Task<IReadOnlyList<string>> AgreeAsync(TimeSpan within)
     {
         for (var until = MonotonicClock.Now + within.Micros(); ; await Task.Delay(50))
         {
+            if (await ReplaceEndedAsync() is { Count: > 0 } unexpected)
+                return unexpected;
             var expected = _silos.Select((_, silo) => Address(silo)).Order(StringComparer.Ordinal).ToArray();
             var others = _silos.Where(silo => !expected.SequenceEqual(silo.ActiveSilos().Order(StringComparer.Ordinal))).ToArray();
             if (others.Length == 0)

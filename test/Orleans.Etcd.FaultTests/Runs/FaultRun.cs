@@ -130,9 +130,8 @@ internal sealed class FaultRun
 
     private async Task RecoverAsync(IReadOnlyList<Workload> workloads, long healed)
     {
-        foreach (var ended in await _deployment.ReplaceEndedAsync())
-            _findings.Violated(ended);
         var limit = _schedule.AttacksSilos ? RecoveryLimitOfAttackedSilos : RecoveryLimit;
+        var agreeing = _deployment.AgreeAsync(limit);
         History[] histories = [.. workloads.SelectMany(workload => workload.Histories)];
         while (histories.Any(history => history.RecoveredAfter(healed) is null) && MonotonicClock.Now < healed + (limit * 2).Micros())
             await Task.Delay(50);
@@ -143,11 +142,8 @@ internal sealed class FaultRun
                 _findings.Violated($"{history.Name} worked again {(recovered is { } after ? $"{after.TotalSeconds:0.0} s" : "never")} after the last fault was over");
         }
 
-        foreach (var other in await _deployment.AgreeAsync(limit))
+        foreach (var other in await agreeing)
             _findings.Violated(other);
-        // Whoever ended since, being declared dead for what was done to it.
-        foreach (var ended in await _deployment.ReplaceEndedAsync())
-            _findings.Violated(ended);
     }
 
     private void Judge(Workload workload, RunFacts facts)
