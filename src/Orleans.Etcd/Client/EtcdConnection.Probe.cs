@@ -11,7 +11,8 @@ namespace Orleans.Etcd;
 /// <remarks>
 /// Invariant: where there is another member, no stream stays on one that has neither answered nor refused anything for
 /// <see cref="SilentFor"/>, a probe and half a second. The probe is a linearizable read, so one that no longer follows
-/// its leader is given up likewise. While anything arrives, such as renewals of leases, nothing is asked.
+/// its leader, and from which nothing else comes, is given up likewise. While anything arrives, such as renewals of leases,
+/// nothing is asked.
 /// </remarks>
 public sealed partial class EtcdConnection
 {
@@ -43,6 +44,7 @@ public sealed partial class EtcdConnection
     {
         var patience = new RetryBudget(_pool.Count).Patience(mayRepeat: true, Options.RequestTimeout);
         EtcdMeter.Requests.Add(1, new KeyValuePair<string, object?>("operation", "Probe"));
+        var asked = Time.GetTimestamp();
         using var limit = new CancellationTokenSource(patience);
         try
         {
@@ -51,7 +53,8 @@ public sealed partial class EtcdConnection
         }
         catch (Exception exception) when (IsFailure(exception))
         {
-            if (limit.IsCancellationRequested && !IsDisposed)
+            // Something else may have come meanwhile, such as events, while this one was lost with a leader.
+            if (limit.IsCancellationRequested && !IsDisposed && endpoint.LastSign < asked)
                 GiveUp(endpoint, exception, patience);
         }
         finally

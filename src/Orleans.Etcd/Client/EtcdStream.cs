@@ -30,10 +30,10 @@ internal sealed class EtcdStream<TRequest, TResponse>(
     {
         if (Interlocked.Exchange(ref _disposed, 1) != 0)
             return;
+        endpoint.StreamClosed();
         life.Cancel();
         call.Dispose();
         life.Dispose();
-        endpoint.StreamClosed();
     }
 
     private async Task<bool> Begin(TRequest request)

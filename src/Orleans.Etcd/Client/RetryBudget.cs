@@ -3,7 +3,7 @@ namespace Orleans.Etcd;
 /// <summary>
 /// How often and how soon a call is tried again, and how long an attempt may take. After a silence three more members are asked
 /// at most, or the same ones again, and never a single one; a refused token is renewed once; quick failures go on, every member once and then a pause, and no
-/// attempt begins later than the time of one timeout unless a member has not been asked at all. Invariant: all attempts
+/// attempt after one begins later than the time of one timeout unless a member has not been asked at all. Invariant: all attempts
 /// together, with the fetching of tokens, take at most twice the timeout, in whatever order failures and silence follow
 /// each other.
 /// </summary>

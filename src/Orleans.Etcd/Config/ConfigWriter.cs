@@ -24,6 +24,8 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
     private const int LongestAuthor = 256;
     private const int LongestReason = 1024;
     private const int MostRead = 1000;
+    private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(1);
+    private static readonly TimeSpan LongestPause = TimeSpan.FromMilliseconds(20);
 
     public Task<ConfigCommitResult> CommitAsync(ConfigCommit commit) => CommitAsync(commit, guard: null);
 
@@ -93,6 +95,8 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
     {
         ArgumentOutOfRangeException.ThrowIfLessThan(revision, 1);
         var isChanged = false;
+        var started = etcd.Time.GetTimestamp();
+        var pause = FirstPause;
         try
         {
             var now = await GuardAsync().ConfigureAwait(false);
@@ -104,14 +108,21 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
                 if (edits.IsEmpty)
                     return new ConfigCommitResult(now.Revision, null);
                 // Nothing that was written meanwhile is to be lost without anybody having seen it. Where something was, the answer
-                // says what is there now: from then to the next attempt there is one way to etcd, so that writers cannot keep it off.
+                // says what is there now: from that to the next attempt there is one way to etcd, so that writers hardly keep it off.
                 var result = await CommitAsync(new ConfigCommit { Edits = edits, Author = author, Reason = reason ?? $"Rollback to revision {revision}" }, now).ConfigureAwait(false);
-                if (!result.IsCommitted)
-                    continue;
-                if (await IsAsync(result.Revision, then).ConfigureAwait(false))
-                    return result;
-                isChanged = true;
-                now = await GuardAsync().ConfigureAwait(false);
+                if (result.IsCommitted)
+                {
+                    isChanged = true;
+                    if (await IsAsync(result.Revision, then).ConfigureAwait(false))
+                        return result;
+                    now = await GuardAsync().ConfigureAwait(false);
+                }
+
+                // Nobody who asked waits for ever, and others have their turn.
+                if (etcd.Time.GetElapsedTime(started) > etcd.Options.RequestTimeout * 2)
+                    throw new EtcdException(EtcdErrorCode.Timeout, "Rollback", $"Namespace '{layout.Name}' is written to all the time: each attempt to bring it back to revision {revision} met something newer.", outcomeUnknown: false);
+                await Task.Delay(Backoff.Jittered(pause), etcd.Time).ConfigureAwait(false);
+                pause = Backoff.Longer(pause, LongestPause);
             }
         }
         catch (EtcdException exception) when (isChanged && !exception.OutcomeUnknown)

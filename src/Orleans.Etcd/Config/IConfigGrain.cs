@@ -58,7 +58,9 @@ public interface IConfigGrain : IGrainWithStringKey
     /// <param name="reason">Why, for the history.</param>
     /// <returns>The revision that did it; the present one where nothing was different.</returns>
     /// <exception cref="InvalidOperationException">The revision was compacted, and the history does not go back as far.</exception>
-    /// <exception cref="EtcdException">etcd fails.</exception>
+    /// <exception cref="EtcdException">
+    /// etcd fails; or others wrote to the namespace without a pause for two <see cref="Configuration.EtcdOptions.RequestTimeout"/>s (code Timeout).
+    /// </exception>
     [Alias("Rollback")]
     Task<ConfigCommitResult> Rollback(long revision, string? author = null, string? reason = null);
 

@@ -23,7 +23,12 @@ internal sealed record ConfigOperation(int Process, string Action) : Step(Proces
     /// <summary>Through which client it was asked.</summary>
     public int Client { get; init; }
 
-    public override string Capability => $"{Action} of client {Client}";
+    /// <summary>Of a rollback: up to where etcd may have forgotten its history when this was answered.</summary>
+    public long Compacted { get; init; }
+
+    public override string Capability => CapabilityOf(Action, Client);
+
+    public static string CapabilityOf(string action, int client) => $"{action} of client {client}";
 
     public override bool Succeeded => base.Succeeded && !Conflicted;
 }
@@ -37,11 +42,12 @@ internal static class ConfigChecker
 {
     /// <param name="log">What etcd did.</param>
     /// <param name="operations">What was asked and answered.</param>
-    /// <param name="compacted">Up to where etcd has forgotten its history.</param>
-    public static IEnumerable<string> Check(LogPart log, IReadOnlyList<ConfigOperation> operations, long compacted = 0)
+    /// <param name="compacted">Up to where etcd has forgotten its history in the end.</param>
+    /// <param name="calmFrom">From when on nobody's view may be old any more.</param>
+    public static IEnumerable<string> Check(LogPart log, IReadOnlyList<ConfigOperation> operations, long compacted = 0, long calmFrom = long.MaxValue)
     {
         var answered = operations.Where(operation => operation.Outcome == Outcome.Ok && !operation.Conflicted).ToArray();
-        return [.. Commits(log, answered), .. Unanswered(log, operations), .. Reads(log, answered), .. Rollbacks(log, answered, compacted), .. RealTime(answered), .. Twice(log, operations, compacted)];
+        return [.. Commits(log, answered), .. Unanswered(log, operations), .. NotDone(log, operations), .. Reads(log, answered), .. Old(log, answered, calmFrom), .. Rollbacks(log, answered), .. RealTime(answered), .. Twice(log, operations, compacted)];
     }
 
     private static IEnumerable<string> Commits(LogPart log, ConfigOperation[] answered)
@@ -94,17 +100,35 @@ internal static class ConfigChecker
         where there.Count != read.Values.Count || !there.All(pair => read.Values.TryGetValue(pair.Key, out var value) && value == pair.Value)
         select $"{Text(read)} is not what was there";
 
-    private static IEnumerable<string> Rollbacks(LogPart log, ConfigOperation[] answered, long compacted)
+    /// <summary>Once all is calm a view is not older than the time in which everything has to recover.</summary>
+    private static IEnumerable<string> Old(LogPart log, ConfigOperation[] answered, long calmFrom) =>
+        from read in answered
+        where read.Action == "read" && read.Invoked >= calmFrom
+        let known = log.Revisions.TakeWhile(revision => revision.Heard < read.Invoked - Runs.FaultRun.RecoveryLimit.Micros()).LastOrDefault()
+        where known is not null && read.Revision < known.Number
+        select $"{Text(read)}, though {known.Number} had been written long before";
+
+    /// <summary>What was said not to be done is not done.</summary>
+    private static IEnumerable<string> NotDone(LogPart log, IReadOnlyList<ConfigOperation> operations)
+    {
+        var written = log.Revisions.SelectMany(revision => revision.Changes.Values.OfType<string>()).ToHashSet();
+        return from commit in operations
+               where commit.Action == "commit" && (commit.Conflicted || commit.Outcome == Outcome.Fail)
+               where commit.Values.Values.OfType<string>().Any(written.Contains)
+               select $"{Text(commit)} was said not to be made, and was";
+    }
+
+    private static IEnumerable<string> Rollbacks(LogPart log, ConfigOperation[] answered)
     {
         var own = answered.Where(operation => operation.Action != "read").Select(operation => operation.Revision).ToHashSet();
         foreach (var rollback in answered.Where(operation => operation.Action == "rollback" && operation.To >= log.InitialRevision))
         {
             var (wanted, got) = (log.StateAt(rollback.To), log.StateAt(rollback.Revision));
             // Where etcd has forgotten, what others wrote since is not seen by it.
-            var foreign = log.Revisions.Where(revision => rollback.To <= compacted && revision.Number > rollback.To && revision.Number < rollback.Revision && !own.Contains(revision.Number))
+            var foreign = log.Revisions.Where(revision => rollback.To <= rollback.Compacted && revision.Number > rollback.To && revision.Number < rollback.Revision && !own.Contains(revision.Number))
                 .SelectMany(revision => revision.Changes.Keys).ToHashSet();
             // And what others wrote before is not in the history of commits that it is taken from then.
-            if (rollback.To <= compacted)
+            if (rollback.To <= rollback.Compacted)
                 foreign.UnionWith(LastWriters(log, rollback.To).Where(last => !own.Contains(last.Value)).Select(last => last.Key));
             foreach (var key in wanted.Keys.Union(got.Keys).Where(key => !foreign.Contains(key) && wanted.GetValueOrDefault(key) != got.GetValueOrDefault(key)))
                 yield return $"{Text(rollback)} left {key} at {got.GetValueOrDefault(key)}, where {rollback.To} had {wanted.GetValueOrDefault(key)}";
@@ -154,7 +178,7 @@ internal static class ConfigChecker
             .Select(group => $"{group.Key} was written {group.Count()} times");
 
         // Where etcd has forgotten, what comes back is what was last committed, though others may have written over it by then.
-        HashSet<string> Values(ConfigOperation rollback) => rollback.To > compacted
+        HashSet<string> Values(ConfigOperation rollback) => rollback.To > (rollback.Outcome == Outcome.Unknown ? compacted : rollback.Compacted)
             ? [.. log.StateAt(rollback.To).Values]
             : [.. log.Initial.Values, .. log.Revisions.TakeWhile(revision => revision.Number <= rollback.To).SelectMany(revision => revision.Changes.Values.OfType<string>())];
 

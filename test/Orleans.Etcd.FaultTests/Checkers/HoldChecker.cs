@@ -14,12 +14,13 @@ internal static class HoldChecker
     /// <param name="taken">The tokens whose keys etcd took away with their leases, and when.</param>
     /// <param name="mayRevoke">Whether etcd may have done so to leases that were renewed.</param>
     /// <param name="findings">What is found.</param>
-    public static void Check(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, bool mayRevoke, Findings findings)
+    /// <param name="thawed">When silos that stood still went on.</param>
+    public static void Check(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, bool mayRevoke, Findings findings, IReadOnlyCollection<long>? thawed = null)
     {
         foreach (var twice in holds.GroupBy(hold => hold.Token).Where(group => group.Count() > 1 && Excludes(group.First(), group.Last())))
             findings.Violated($"token {twice.Key} was given {twice.Count()} times");
         CheckOrder([.. holds.Where(hold => hold.Kind == HoldKind.Lock)], findings);
-        CheckTold(holds, taken, mayRevoke, findings);
+        CheckTold(holds, taken, mayRevoke, findings, thawed ?? []);
         foreach (var (earlier, later) in Overlaps(holds, taken))
         {
             // The key of the one was gone when the other was let in.
@@ -30,13 +31,16 @@ internal static class HoldChecker
     }
 
     /// <summary>Whoever held on to what was gone is told, in time.</summary>
-    private static void CheckTold(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, bool mayRevoke, Findings findings)
+    private static void CheckTold(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, bool mayRevoke, Findings findings, IReadOnlyCollection<long> thawed)
     {
         foreach (var hold in holds)
         {
             if (!taken.TryGetValue(hold.Token, out var gone))
                 continue;
-            var late = TimeSpan.FromMicroseconds(Math.Max(hold.Until, hold.Told ?? hold.Ended) - gone);
+            var told = Math.Max(hold.Until, hold.Told ?? hold.Ended);
+            // Who stands still cannot be told.
+            var since = hold.Where == LockWork.InSilo ? thawed.Where(at => at <= told).Append(gone).Max() : gone;
+            var late = TimeSpan.FromMicroseconds(told - since);
             if (late > RevokedToldWithin)
                 findings.Violated($"{hold} was gone at {gone}, and its holder was {(hold.Told is null ? "not told" : "told")} {late.TotalMilliseconds:0.0} ms later");
             else if (hold.Until > gone && !mayRevoke)

@@ -51,6 +51,11 @@ public sealed class HoldCheckerTests
         Assert.Single(Findings(true, Taken(1, 20), Lock(1, 0, 10, 18) with { Told = 1_500_000, Ended = 2_000_000 }).Violations);
         Assert.Single(Findings(true, Taken(1, 20), Lock(1, 0, 10, 18) with { Ended = 2_000_000 }).Violations);
         Assert.Single(Findings(false, Taken(1, 20), Lock(1, 0, 10, 25) with { Told = 30 }).Violations);
+        // Its silo stood still meanwhile.
+        Hold frozen = Lock(1, 0, 10, 18) with { Told = 3_100_000, Ended = 3_100_000, Where = LockWork.InSilo };
+        Assert.Empty(Findings(true, Taken(1, 20), [3_000_000], frozen).Violations);
+        Assert.Single(Findings(true, Taken(1, 20), [2_000_000], frozen).Violations);
+        Assert.Single(Findings(true, Taken(1, 20), [3_000_000], frozen with { Where = "client 0" }).Violations);
     }
 
     [Fact]
@@ -81,10 +86,12 @@ public sealed class HoldCheckerTests
 
     private static IReadOnlyList<string> Check(bool mayRevoke, params Hold[] holds) => Findings(mayRevoke, ImmutableDictionary<long, long>.Empty, holds).Violations;
 
-    private static Findings Findings(bool mayRevoke, IReadOnlyDictionary<long, long> taken, params Hold[] holds)
+    private static Findings Findings(bool mayRevoke, IReadOnlyDictionary<long, long> taken, params Hold[] holds) => Findings(mayRevoke, taken, [], holds);
+
+    private static Findings Findings(bool mayRevoke, IReadOnlyDictionary<long, long> taken, long[] thawed, params Hold[] holds)
     {
         var findings = new Findings();
-        HoldChecker.Check(holds, taken, mayRevoke, findings);
+        HoldChecker.Check(holds, taken, mayRevoke, findings, thawed);
         return findings;
     }
 

@@ -70,6 +70,10 @@ public sealed class ObserverCheckerTests
         Assert.Empty(ConfigChecker.Check(Log, [lost]));
         Assert.Empty(ConfigChecker.Check(Log, [lost with { Values = Changes(("b", "7"), ("a", "8")) }]));
         Assert.NotEmpty(ConfigChecker.Check(Log, [lost with { Values = Changes(("b", "1"), ("c", "8")) }]));
+        // Said not to be made.
+        Assert.NotEmpty(ConfigChecker.Check(Log, [commit with { Outcome = Outcome.Fail, Revision = 0 }]));
+        Assert.NotEmpty(ConfigChecker.Check(Log, [commit with { Conflicted = true, Revision = 0 }]));
+        Assert.Empty(ConfigChecker.Check(Log, [commit with { Conflicted = true, Revision = 0, Values = Changes(("b", "7")) }]));
     }
 
     [Fact]
@@ -78,6 +82,11 @@ public sealed class ObserverCheckerTests
         var read = new ConfigOperation(1, "read") { Values = Changes(("b", "1")), Revision = 13 };
         Assert.Empty(ConfigChecker.Check(Log, [read]));
         Assert.NotEmpty(ConfigChecker.Check(Log, [read with { Revision = 14 }]));
+        // 14 had been there for six seconds.
+        var late = read with { Invoked = 6_000_014 };
+        Assert.Empty(ConfigChecker.Check(Log, [late]));
+        Assert.Empty(ConfigChecker.Check(Log, [read with { Invoked = 4_000_000 }], calmFrom: 0));
+        Assert.NotEmpty(ConfigChecker.Check(Log, [late], calmFrom: 0));
     }
 
     [Fact]
@@ -107,11 +116,17 @@ public sealed class ObserverCheckerTests
     {
         var rows = new LogPart(1, ImmutableSortedDictionary<string, string>.Empty, [Revision(2, ("s1", Row(1, "Active"))), Revision(3, ("s2", Row(2, "Active"))), Revision(4, ("s1", Row(1, "Dead")))]);
         var (none, one, both, other) = (Gateways(), Gateways(1), Gateways(1, 2), Gateways(2));
-        Assert.Empty(TableWorkload.CheckGateways(rows, [none, one, one, both, other]));
-        Assert.Empty(TableWorkload.CheckGateways(rows, [one, other]));
-        Assert.NotEmpty(TableWorkload.CheckGateways(rows, [both, one, other]));
-        Assert.NotEmpty(TableWorkload.CheckGateways(rows, [Gateways(3), other]));
-        Assert.NotEmpty(TableWorkload.CheckGateways(rows, [none, both]));
+        Assert.Empty(TableWorkload.CheckGateways(rows, Lists(none, one, one, both, other)));
+        Assert.Empty(TableWorkload.CheckGateways(rows, Lists(one, other)));
+        Assert.NotEmpty(TableWorkload.CheckGateways(rows, Lists(both, one, other)));
+        Assert.NotEmpty(TableWorkload.CheckGateways(rows, Lists(Gateways(3), other)));
+        Assert.NotEmpty(TableWorkload.CheckGateways(rows, Lists(none, both)));
+        // What was there three seconds ago is too old once all is calm.
+        (long, ImmutableSortedSet<string>)[] old = [(3_000_004, both), (3_000_005, other)];
+        Assert.Empty(TableWorkload.CheckGateways(rows, old));
+        Assert.NotEmpty(TableWorkload.CheckGateways(rows, old, calmFrom: 3_000_000));
+        Assert.Empty(TableWorkload.CheckGateways(rows, [(1_000_004, both), (3_000_005, other)], calmFrom: 0));
+        static (long, ImmutableSortedSet<string>)[] Lists(params ImmutableSortedSet<string>[] lists) => [.. lists.Select(list => (0L, list))];
     }
 
     [Fact]

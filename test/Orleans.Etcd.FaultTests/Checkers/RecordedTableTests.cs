@@ -45,7 +45,7 @@ public sealed class RecordedTableTests
             var random = new Random(process);
             var table = process % 2 == 0 ? first : second;
             for (var step = 0; step < StepsOfEach; step++)
-                await TableSteps.ReadAndWriteAsync(history, table, process, random.Next(4), $"{process}-{step}", SiloStatus.Active, random.Next(4) == 0, Timeout);
+                await TableSteps.ReadAndWriteAsync(history, table, process % 2, process, random.Next(4), $"{process}-{step}", SiloStatus.Active, random.Next(4) == 0, Timeout);
         })));
         var steps = history.Steps.OfType<TableStep>().ToImmutableList();
         // A run in which nobody met anybody shows nothing.

@@ -37,6 +37,13 @@ internal sealed record TableStep(int Process, string Action) : Step(Process, Act
 
     public bool Won { get; init; }
 
+    /// <summary>Which instance of the table was asked.</summary>
+    public int Instance { get; init; }
+
+    public override string Capability => CapabilityOf(Action, Instance);
+
+    public static string CapabilityOf(string action, int instance) => $"{action} of instance {instance}";
+
     public override bool Succeeded => base.Succeeded && (Written is null || Won);
 
     /// <summary>The state after this step, or null where it cannot have been answered so.</summary>
@@ -64,8 +71,8 @@ internal sealed record TableStep(int Process, string Action) : Step(Process, Act
 internal static class TableChecker
 {
     public static Verdict Check(IEnumerable<TableStep> steps) => Linearizability.Check(
-        // A read that failed says nothing.
-        steps.Where(step => step.Outcome != Outcome.Unknown || step.Written is not null).Select(step => new Operation<TableState>(step.Process, step.Invoked, step.Returned, step.Apply)),
+        // A read that failed says nothing, and a write that surely was not made is none.
+        steps.Where(step => step.Outcome == Outcome.Ok || (step.Outcome == Outcome.Unknown && step.Written is not null)).Select(step => new Operation<TableState>(step.Process, step.Invoked, step.Returned, step.Apply)),
         TableState.Empty,
         state => state.Text);
 }

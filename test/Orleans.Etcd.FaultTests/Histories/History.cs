@@ -7,16 +7,16 @@ namespace Orleans.Etcd.FaultTests.Histories;
 /// A process asks one thing at a time. One whose question came to an unknown end goes on under another number, since what it
 /// asked may still be done beside what it asks next.
 /// </remarks>
-/// <param name="name">For the report.</param>
-/// <param name="occasional">What is asked too rarely for the time until its next success to tell anything.</param>
-internal sealed class History(string name, params string[] occasional)
+internal sealed class History(string name)
 {
     /// <summary>How much later than its own timeout a call may end.</summary>
     public static readonly TimeSpan Grace = TimeSpan.FromSeconds(1);
 
     private readonly ConcurrentQueue<Step> _steps = [];
     private readonly ConcurrentQueue<string> _hung = [];
+    private readonly ConcurrentQueue<string> _lost = [];
     private readonly ConcurrentBag<Task> _unanswered = [];
+    private readonly ConcurrentDictionary<string, byte> _expected = [];
     private int _processes;
 
     public string Name => name;
@@ -25,6 +25,14 @@ internal sealed class History(string name, params string[] occasional)
 
     /// <summary>Calls that ended later than their own timeout allows.</summary>
     public IReadOnlyCollection<string> Hung => _hung;
+
+    /// <summary>Calls of grains that nobody answered, so that Orleans ended them.</summary>
+    public IReadOnlyCollection<string> Lost => _lost;
+
+    /// <summary>The capabilities of which it is judged how long they are away; what is asked too rarely is none of them.</summary>
+    public IEnumerable<string> Expected => _expected.Keys;
+
+    public void Expect(string capability) => _expected[capability] = 0;
 
     public int NewProcess() => Interlocked.Increment(ref _processes);
 
@@ -49,14 +57,16 @@ internal sealed class History(string name, params string[] occasional)
         }
         catch (Exception exception) when (exception is EtcdException or OrleansException or TimeoutException or OperationCanceledException)
         {
-            done = begun with { Outcome = Outcome.Unknown, Error = $"{exception.GetType().Name}: {exception.Message}" };
+            // What is said to be surely not done is judged by that.
+            var outcome = exception is EtcdException { OutcomeUnknown: false } ? Outcome.Fail : Outcome.Unknown;
+            done = begun with { Outcome = outcome, Error = $"{exception.GetType().Name}: {exception.Message}" };
         }
 
         done = done with { Invoked = invoked, Ended = MonotonicClock.Now };
         if (!running.IsCompleted)
             _unanswered.Add(FollowAsync(running, done, timeout));
         else
-            CheckTime(done, timeout);
+            CheckEnd(running, done, timeout);
         _steps.Enqueue(done);
         return done;
     }
@@ -70,25 +80,27 @@ internal sealed class History(string name, params string[] occasional)
         await running.WaitAsync(TimeSpan.FromMicroseconds(Math.Max(0, left))).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         if (!running.IsCompleted)
             _ = running.ContinueWith(late => late.Exception, TaskScheduler.Default);
-        CheckTime(step with { Ended = MonotonicClock.Now }, timeout);
+        CheckEnd(running, step with { Ended = MonotonicClock.Now }, timeout);
     }
 
-    private void CheckTime(Step done, TimeSpan timeout)
+    private void CheckEnd(Task running, Step done, TimeSpan timeout)
     {
+        var text = $"{name}: {done.Action} of process {done.Process} took {(done.Ended - done.Invoked) / 1e6:0.0} s, with a timeout of {timeout.TotalSeconds:0.0} s: {done.Error ?? "ok"}";
         if (done.Ended - done.Invoked > (timeout + Grace).Micros())
-            _hung.Enqueue($"{name}: {done.Action} of process {done.Process} took {(done.Ended - done.Invoked) / 1e6:0.0} s, with a timeout of {timeout.TotalSeconds:0.0} s: {done.Error ?? "ok"}");
+            _hung.Enqueue(text);
+        // The library's own are EtcdExceptions.
+        if (running.Exception?.GetBaseException() is TimeoutException)
+            _lost.Enqueue(text);
     }
 
     /// <summary>The longest time, within this span, in which one and the same capability was not seen to work.</summary>
     public TimeSpan LongestOutage(long from, long to)
     {
         var longest = 0L;
-        foreach (var capability in Successes(step => step.Ended >= from && step.Ended <= to))
+        foreach (var capability in Expected)
         {
-            // What had not worked before is not away, it has not begun.
-            var worked = _steps.Any(step => step.Succeeded && step.Ended < from && step.Capability == capability.Key);
-            var last = worked ? from : capability.Min(step => step.Ended);
-            foreach (var ended in capability.Select(step => step.Ended).Order().Append(to))
+            var last = from;
+            foreach (var ended in Successes(capability).Where(ended => ended >= from && ended <= to).Order().Append(to))
             {
                 longest = Math.Max(longest, ended - last);
                 last = ended;
@@ -98,16 +110,12 @@ internal sealed class History(string name, params string[] occasional)
         return TimeSpan.FromMicroseconds(longest);
     }
 
-    /// <summary>How long after a moment everything that had worked before had worked again; null if something did not.</summary>
+    /// <summary>How long after a moment everything had worked; null if something did not.</summary>
     public TimeSpan? RecoveredAfter(long moment)
     {
-        var after = Successes(step => step.Ended >= moment).ToDictionary(capability => capability.Key, capability => capability.Min(step => step.Ended));
-        var before = Successes(step => step.Ended < moment).Select(capability => capability.Key).ToArray();
-        if (before.Length == 0 || !before.All(after.ContainsKey))
-            return null;
-        return TimeSpan.FromMicroseconds(before.Max(capability => after[capability]) - moment);
+        var first = Expected.Select(capability => Successes(capability).Where(ended => ended >= moment).DefaultIfEmpty(long.MaxValue).Min()).ToArray();
+        return first.Length == 0 || first.Contains(long.MaxValue) ? null : TimeSpan.FromMicroseconds(first.Max() - moment);
     }
 
-    private IEnumerable<IGrouping<string, Step>> Successes(Func<Step, bool> when) =>
-        _steps.Where(step => step.Succeeded && !occasional.Contains(step.Action) && when(step)).GroupBy(step => step.Capability);
+    private IEnumerable<long> Successes(string capability) => _steps.Where(step => step.Succeeded && step.Capability == capability).Select(step => step.Ended);
 }

@@ -26,6 +26,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     private readonly ConcurrentDictionary<int, Task> _starting = [];
     private readonly ConcurrentQueue<string> _notes = [];
     private readonly ConcurrentDictionary<string, long> _attacked = [];
+    private readonly ConcurrentBag<long> _thawed = [];
 
     private Deployment(IMemberNetwork network, EtcdCluster etcd, int silos)
     {
@@ -106,8 +107,12 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         Log = log;
         Compacted = 0;
         _attacked.Clear();
+        _thawed.Clear();
         _notes.Clear();
     }
+
+    /// <summary>When silos that stood still went on: until then they could not be told anything.</summary>
+    public IReadOnlyCollection<long> Thawed => _thawed;
 
     public void Note(string what) => _notes.Enqueue(what);
 
@@ -165,8 +170,9 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
             return;
         var leader = await Etcd.GetLeaderAsync();
         var revision = log.Known;
-        await leader.CompactAsync(revision);
+        // Before it is answered: etcd may do it and not come to say so.
         Compacted = revision;
+        await leader.CompactAsync(revision);
         Note($"compacted at {revision}");
     }
 
@@ -209,8 +215,10 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     /// <summary>One that was declared dead meanwhile ends by itself: it is replaced before the quiet period is over.</summary>
     public void ThawSilo(int silo)
     {
-        if (!_silos[silo].HasExited)
-            _silos[silo].Thaw();
+        if (_silos[silo].HasExited)
+            return;
+        _silos[silo].Thaw();
+        _thawed.Add(MonotonicClock.Now);
     }
 
     /// <summary>Replaces the silos that have ended; answers those that nobody attacked.</summary>

@@ -22,6 +22,10 @@ internal sealed class FaultRun
     public static readonly TimeSpan RecoveryLimitOfAttackedSilos = TimeSpan.FromSeconds(45);
 
     private static readonly TimeSpan Warmth = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan WarmUpLimit = TimeSpan.FromSeconds(60);
+
+    /// <summary>After this, counted from the last fault, a run ends at the earliest: what only shows later belongs to its own seed.</summary>
+    private static readonly TimeSpan Quiet = TimeSpan.FromSeconds(7);
     private static readonly TimeSpan CatchUpLimit = TimeSpan.FromSeconds(20);
 
     private readonly Deployment _deployment;
@@ -42,6 +46,8 @@ internal sealed class FaultRun
     private async Task<RunReport> RunAsync()
     {
         await _deployment.SettledAsync();
+        foreach (var since in await _deployment.AgreeAsync(RecoveryLimit))
+            _findings.Violated($"since the run before: {since}");
         await using var log = await ReferenceLog.StartAsync(_deployment.Etcd.Endpoints, Deployment.KeyRoot);
         _deployment.Begin(log);
         List<Workload> workloads =
@@ -59,6 +65,7 @@ internal sealed class FaultRun
         try
         {
             await Task.WhenAll(workloads.Select(workload => workload.StartAsync()));
+            await WarmUpAsync(workloads);
             _began = MonotonicClock.Now;
             await Task.Delay(Warmth);
             await MakeFaultsAsync();
@@ -85,8 +92,28 @@ internal sealed class FaultRun
 
         _deployment.Log = null;
         foreach (var workload in workloads)
-            await CheckedAsync(workload, () => workload.DisposeAsync().AsTask());
+        {
+            if (facts is not null)
+                await CheckedAsync(workload, () => workload.DisposeAsync().AsTask());
+            else if (await TryAsync(() => workload.DisposeAsync().AsTask()) is { } problem)
+                _findings.Undecided($"{workload.History.Name} could not be ended: {problem}");
+        }
+
         return Report(workloads, facts ?? new RunFacts(_schedule, log, _began, MonotonicClock.Now, MonotonicClock.Now));
+    }
+
+    /// <summary>What never worked cannot be seen to fail.</summary>
+    private static async Task WarmUpAsync(IReadOnlyList<Workload> workloads)
+    {
+        History[] cold = [.. workloads.SelectMany(workload => workload.Histories)];
+        for (var until = MonotonicClock.Now + WarmUpLimit.Micros(); ; await Task.Delay(50))
+        {
+            cold = [.. cold.Where(history => history.RecoveredAfter(0) is null)];
+            if (cold.Length == 0)
+                return;
+            if (MonotonicClock.Now > until)
+                throw new TimeoutException($"Not all of this had worked once within {WarmUpLimit.TotalSeconds:0} s: {string.Join(", ", cold.SelectMany(history => history.Expected))}.");
+        }
     }
 
     /// <summary>What nobody expects to be thrown is thrown at users too.</summary>
@@ -106,6 +133,7 @@ internal sealed class FaultRun
     private async Task MakeFaultsAsync()
     {
         var start = MonotonicClock.Now;
+        var made = 0;
         await Task.WhenAll(_schedule.Faults.Select(async fault =>
         {
             await UntilAsync(start + fault.At.Micros());
@@ -114,7 +142,9 @@ internal sealed class FaultRun
             // A member that is gone cannot be defragmented: the report says that this fault was none.
             var problem = await TryAsync(async () => healing = await fault.Fault.InjectAsync(_deployment));
             Count(problem is not null ? "faults that could not be made" : fault.Fault.IsOfSilo ? "faults of silos" : "faults of etcd");
-            if (problem is not null)
+            if (problem is null)
+                Interlocked.Increment(ref made);
+            else
                 Note($"{fault.Fault}: {problem}");
             if (healing is null)
                 return;
@@ -122,6 +152,8 @@ internal sealed class FaultRun
             Note($"{fault.Fault} ends");
             await HealedAsync($"{fault.Fault}", () => healing.DisposeAsync().AsTask());
         }).Append(UntilAsync(start + _schedule.Length.Micros())));
+        if (made < _schedule.LeastFaults)
+            _findings.Undecided($"only {made} of {_schedule.Faults.Count} faults could be made");
         Note("all members are started");
         await HealedAsync("members", _deployment.WholeAsync);
 
@@ -144,6 +176,7 @@ internal sealed class FaultRun
 
         foreach (var other in await agreeing)
             _findings.Violated(other);
+        await Task.Delay(TimeSpan.FromMicroseconds(Math.Max(0, healed + Quiet.Micros() - MonotonicClock.Now)));
     }
 
     private void Judge(Workload workload, RunFacts facts)
@@ -151,12 +184,15 @@ internal sealed class FaultRun
         var succeeded = workload.History.Steps.Count(step => step.Outcome == Outcome.Ok);
         if (succeeded < workload.Enough)
             _findings.Violated($"{workload.History.Name} did too little to tell anything: {succeeded} successes");
-        foreach (var hung in workload.Histories.SelectMany(history => history.Hung))
-            _findings.Violated($"hung: {hung}");
-        foreach (var history in workload.Histories.Where(_ => facts.Schedule.Kind == ScheduleKind.Member))
+        foreach (var history in workload.Histories)
         {
-            if (history.LongestOutage(facts.Began, facts.Healed) is var outage && outage > RecoveryLimit)
-                _findings.Violated($"{history.Name} did not work for {outage.TotalSeconds:0.0} s after one member had failed");
+            // A call that was lost with its silo ends by Orleans' timeout, and no other does.
+            foreach (var hung in facts.Schedule.AttacksSilos ? history.Hung : history.Hung.Concat(history.Lost))
+                _findings.Violated($"hung: {hung}");
+            if (facts.Schedule.Kind is ScheduleKind.Member or ScheduleKind.Control && history.LongestOutage(facts.Began, facts.Healed) is var outage && outage > RecoveryLimit)
+                _findings.Violated($"{history.Name} did not work for {outage.TotalSeconds:0.0} s with {(facts.Schedule.Faults.Count == 0 ? "all members there" : "one member away")}");
+            if (facts.Schedule.Kind == ScheduleKind.Control && history.Steps.FirstOrDefault(step => step.Outcome != Outcome.Ok) is { } failed)
+                _findings.Violated($"{history.Name}: {failed.Action} failed without any fault: {failed.Error}");
         }
 
         workload.Check(_findings, facts);
@@ -175,7 +211,8 @@ internal sealed class FaultRun
         Counts = _findings.Counts,
         Workloads = [.. workloads.SelectMany(workload => workload.Histories).Select(history => WorkloadReport.Of(history, facts))],
         Histories = [.. workloads.SelectMany(workload => workload.Histories)],
-        Log = facts.Log.Revisions,
+        Records = [.. workloads.SelectMany(workload => workload.Records)],
+        Log = facts.Log.Under(Deployment.KeyRoot),
         Output = _deployment.Silos.ToDictionary(silo => silo.Name, silo => silo.Output),
     };
 

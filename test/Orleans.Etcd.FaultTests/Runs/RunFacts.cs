@@ -8,7 +8,11 @@ namespace Orleans.Etcd.FaultTests.Runs;
 /// <param name="Began">When the workloads had begun.</param>
 /// <param name="Healed">When all faults were over.</param>
 /// <param name="Ended">When the workloads were asked to end.</param>
-internal sealed record RunFacts(Schedule Schedule, ReferenceLog Log, long Began, long Healed, long Ended);
+internal sealed record RunFacts(Schedule Schedule, ReferenceLog Log, long Began, long Healed, long Ended)
+{
+    /// <summary>From when on nothing is excused by a fault any more.</summary>
+    public long CalmFrom => Schedule.Kind == ScheduleKind.Control ? Began : Healed + FaultRun.RecoveryLimit.Micros();
+}
 
 /// <summary>What the checkers found.</summary>
 internal sealed class Findings

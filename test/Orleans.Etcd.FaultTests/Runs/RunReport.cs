@@ -8,12 +8,12 @@ using Orleans.Etcd.FaultTests.Histories;
 namespace Orleans.Etcd.FaultTests.Runs;
 
 /// <summary>What one workload did in a run. Times in milliseconds.</summary>
-internal sealed record WorkloadReport(string Name, int Succeeded, int Unknown, double LongestOutage, double? RecoveredAfter)
+internal sealed record WorkloadReport(string Name, int Succeeded, int Failed, double LongestOutage, double? RecoveredAfter)
 {
     public static WorkloadReport Of(History history, RunFacts facts) => new(
         history.Name,
         history.Steps.Count(step => step.Outcome == Outcome.Ok),
-        history.Steps.Count(step => step.Outcome == Outcome.Unknown),
+        history.Steps.Count(step => step.Outcome != Outcome.Ok),
         history.LongestOutage(facts.Began, facts.Ended).TotalMilliseconds,
         history.RecoveredAfter(facts.Healed)?.TotalMilliseconds);
 }
@@ -55,8 +55,12 @@ internal sealed record RunReport
     [JsonIgnore]
     public IReadOnlyList<History> Histories { get; init; } = [];
 
+    /// <summary>What else was recorded.</summary>
     [JsonIgnore]
-    public IReadOnlyList<Revision> Log { get; init; } = [];
+    public IReadOnlyList<(string Name, IEnumerable<object> Lines)> Records { get; init; } = [];
+
+    [JsonIgnore]
+    public LogPart? Log { get; init; }
 
     /// <summary>What the silos wrote, by name.</summary>
     [JsonIgnore]
@@ -94,11 +98,17 @@ internal sealed record RunReport
         var kept = Path.Combine(Directory, string.Create(CultureInfo.InvariantCulture, $"{Schedule}-{Seed}-on-{Version}"));
         System.IO.Directory.CreateDirectory(kept);
         foreach (var history in Histories)
-            File.WriteAllLines(Path.Combine(kept, history.Name.Replace(' ', '-') + ".jsonl"), history.Steps.OrderBy(step => step.Invoked).Select(step => JsonSerializer.Serialize(step, step.GetType(), Json)));
-        File.WriteAllLines(Path.Combine(kept, "etcd.jsonl"), Log.Select(revision => JsonSerializer.Serialize(revision, Json)));
+            Write(history.Name, history.Steps.OrderBy(step => step.Invoked));
+        foreach (var (name, lines) in Records)
+            Write(name, lines);
+        if (Log is not null)
+            Write("etcd", [new { Log.InitialRevision, Log.Initial }, .. Log.Revisions]);
         foreach (var (silo, output) in Output)
             File.WriteAllText(Path.Combine(kept, $"{silo}.log"), output);
         File.WriteAllText(Path.Combine(kept, "report.txt"), ToString());
+
+        void Write(string name, IEnumerable<object> lines) =>
+            File.WriteAllLines(Path.Combine(kept, name.Replace(' ', '-') + ".jsonl"), lines.Select(line => JsonSerializer.Serialize(line, line.GetType(), Json)));
     }
 
     public override string ToString()
@@ -110,7 +120,7 @@ internal sealed record RunReport
         Lines("faults", Faults);
         Lines("what was done", Events);
         foreach (var workload in Workloads)
-            text.AppendLine(CultureInfo.InvariantCulture, $"  {workload.Name}: {workload.Succeeded} succeeded, {workload.Unknown} unknown; longest outage {workload.LongestOutage:0} ms, worked {workload.RecoveredAfter:0} ms after the last fault");
+            text.AppendLine(CultureInfo.InvariantCulture, $"  {workload.Name}: {workload.Succeeded} succeeded, {workload.Failed} not; longest outage {workload.LongestOutage:0} ms, worked {workload.RecoveredAfter:0} ms after the last fault");
         foreach (var (what, count) in Counts)
             text.AppendLine(CultureInfo.InvariantCulture, $"  {what}: {count}");
         return text.ToString();

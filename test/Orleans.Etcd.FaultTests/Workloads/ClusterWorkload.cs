@@ -18,9 +18,11 @@ internal sealed class ClusterWorkload(Deployment deployment, int seed) : Workloa
     {
         foreach (var (client, number) in Deployment.Clients.Select((client, number) => (client, number)))
         {
+            var call = $"call of client {number}";
+            History.Expect(call);
             for (var i = 0; i < 2; i++)
             {
-                var step = new Step(History.NewProcess(), $"call of client {number}");
+                var step = new Step(History.NewProcess(), call);
                 Loop(async random =>
                 {
                     await History.RunAsync(step, Timeout, async _ =>

@@ -9,10 +9,12 @@ using Orleans.Etcd.Tests.Silo;
 namespace Orleans.Etcd.FaultTests.Workloads;
 
 /// <summary>Commits, rollbacks, foreign writes and reads of one namespace, and observers of it in a client, in grains and in services of silos.</summary>
-internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload("config", deployment, seed, "rollback", "foreign")
+internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload("config", deployment, seed)
 {
     private const string Namespace = "faults";
     private const int Keys = 10;
+    private const int Listeners = 3;
+    private const string ToldToClient = "told to a client";
 
     // Orleans' own is 30 s; a call that is lost with its silo waits for it, and who asked goes on.
     private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(31);
@@ -21,32 +23,37 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
     private readonly string _prefix = EtcdKeys.Config(Configuration.EtcdOptions.DefaultKeyPrefix, deployment.Id) + Namespace + "/";
     private readonly List<ConfigStep> _client = [];
     private readonly ConcurrentBag<(string Where, IReadOnlyList<ConfigStep> Told)> _observers = [];
-    private readonly IConfigListener[] _listeners = [.. Enumerable.Range(0, 3).Select(_ => deployment.Clients[1].GetGrain<IConfigListener>(Random.Shared.NextInt64()))];
-    private IAsyncDisposable _subscription = null!;
-    private EtcdConnection _foreign = null!;
+    private readonly IConfigListener[] _listeners = [.. Enumerable.Range(0, Listeners).Select(_ => deployment.Clients[1].GetGrain<IConfigListener>(Random.Shared.NextInt64()))];
+    private IAsyncDisposable? _subscription;
+    private EtcdConnection? _foreign;
     private long _last;
     private int _values;
 
     public override int Enough => 50;
 
+    public override IEnumerable<(string Name, IEnumerable<object> Records)> Records =>
+        _observers.Select((observer, number) => ($"told to observer {number}, {observer.Where}", (IEnumerable<object>)observer.Told));
+
     public override async Task StartAsync()
     {
-        _foreign = Deployment.Connect();
+        var foreign = _foreign = Deployment.Connect();
         _subscription = await Config(0).SubscribeAsync(told =>
         {
             lock (_client)
                 _client.Add(ConfigStep.Of(told));
-            History.Add(new Step(0, "told to a client") { Ended = MonotonicClock.Now });
+            History.Add(new Step(0, ToldToClient) { Ended = MonotonicClock.Now });
             return Task.CompletedTask;
         });
         await Task.WhenAll(_listeners.Select(listener => listener.Listen(Namespace)));
         for (var i = 0; i < 2; i++)
         {
             var client = i;
+            History.Expect(ConfigOperation.CapabilityOf("commit", client));
             var process = History.NewProcess();
             Loop(async random => process = await CommitAsync(random, client, process));
         }
 
+        History.Expect(ToldToClient);
         var roller = History.NewProcess();
         Loop(async random => roller = await RollbackAsync(random, roller));
         var reader = History.NewProcess();
@@ -64,12 +71,13 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
         Loop(async random =>
         {
             var key = $"{_prefix}key{random.Next(Keys)}";
-            await History.RunAsync(new Step(writer, "foreign"), Timeout, async token =>
+            await History.RunAsync(new Step(writer, "foreign"), CallLimit, async _ =>
             {
+                // Without a token: it ends by itself.
                 if (random.Next(6) == 0)
-                    await _foreign.DeleteRangeAsync(new() { Key = Connections.Bytes(key) }, token);
+                    await foreign.DeleteRangeAsync(new() { Key = Connections.Bytes(key) }, CancellationToken.None);
                 else
-                    await _foreign.PutAsync(key, NewValue(), cancellationToken: token);
+                    await foreign.PutAsync(key, NewValue(), cancellationToken: CancellationToken.None);
                 return new Step(writer, "foreign");
             });
             await PauseAsync(random, 50, 250);
@@ -80,7 +88,7 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
     {
         await base.StopAsync();
         // What was asked and not answered may still come after it, and after the observers have been asked.
-        _last = (await _foreign.PutAsync(_prefix + "last", NewValue())).Header.Revision;
+        _last = (await _foreign!.PutAsync(_prefix + "last", NewValue())).Header.Revision;
         var until = MonotonicClock.Now + TimeSpan.FromSeconds(5).Micros();
         await UntilAsync(() => Task.FromResult(Client() is [.., var told] && told.Revision >= _last));
         _observers.Add(("client", Client()));
@@ -114,13 +122,35 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
         }
 
         findings.Count("config observers", _observers.Count);
-        foreach (var fault in ConfigChecker.Check(log, [.. History.Steps.OfType<ConfigOperation>()], Deployment.Compacted))
+        if (!facts.Schedule.AttacksSilos)
+        {
+            if (_observers.Count < 1 + (2 * Listeners))
+                findings.Violated($"only {_observers.Count} observers were left");
+            foreach (var (where, told) in _observers)
+                CheckTimes(where, told, findings, facts);
+        }
+
+        foreach (var fault in ConfigChecker.Check(log, [.. History.Steps.OfType<ConfigOperation>()], Deployment.Compacted, facts.CalmFrom))
             findings.Violated($"config: {fault}");
+    }
+
+    /// <summary>Every observer is told again in time, be it where nobody looks while the run goes on.</summary>
+    private static void CheckTimes(string where, IReadOnlyList<ConfigStep> told, Findings findings, RunFacts facts)
+    {
+        var history = new History(where);
+        history.Expect("told");
+        foreach (var step in told)
+            history.Add(new Step(0, "told") { Ended = step.At });
+        if (history.RecoveredAfter(facts.Healed) is not { } recovered || recovered > FaultRun.RecoveryLimit)
+            findings.Violated($"config, {where}: told nothing within {FaultRun.RecoveryLimit.TotalSeconds:0} s after the last fault was over");
+        if (facts.Schedule.Kind == ScheduleKind.Member && history.LongestOutage(facts.Began, facts.Healed) is var outage && outage > FaultRun.RecoveryLimit)
+            findings.Violated($"config, {where}: told nothing for {outage.TotalSeconds:0.0} s after one member had failed");
     }
 
     public override async ValueTask DisposeAsync()
     {
-        await _subscription.DisposeAsync();
+        if (_subscription is not null)
+            await _subscription.DisposeAsync();
         foreach (var listener in _listeners)
         {
             try
@@ -133,7 +163,8 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
             }
         }
 
-        await _foreign.DisposeAsync();
+        if (_foreign is not null)
+            await _foreign.DisposeAsync();
         await base.DisposeAsync();
     }
 
@@ -167,15 +198,17 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
     private async Task<int> RollbackAsync(Random random, int process)
     {
         await PauseAsync(random, 500, 2_500);
-        if (History.Steps.OfType<ConfigOperation>().LastOrDefault(step => step is { Action: "commit", Outcome: Outcome.Ok, Conflicted: false }) is not { } earlier)
+        var commits = History.Steps.OfType<ConfigOperation>().Where(step => step is { Action: "commit", Succeeded: true }).ToArray();
+        if (commits.Length == 0)
             return process;
+        var earlier = random.Next(2) == 0 ? commits[^1] : commits[random.Next(commits.Length)];
         var begun = new ConfigOperation(process, "rollback") { To = earlier.Revision };
         var done = await History.RunAsync(begun, Timeout, async _ =>
         {
             try
             {
                 var result = await Config(1).Rollback(earlier.Revision, "faults");
-                return begun with { Revision = result.Revision, Conflicted = !result.IsCommitted };
+                return begun with { Revision = result.Revision, Conflicted = !result.IsCommitted, Compacted = Deployment.Compacted };
             }
             catch (InvalidOperationException refused) when (Deployment.Compacted > 0)
             {

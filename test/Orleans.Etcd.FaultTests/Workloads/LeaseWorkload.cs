@@ -6,7 +6,7 @@ using Orleans.Etcd.Tests;
 namespace Orleans.Etcd.FaultTests.Workloads;
 
 /// <summary>Leases with a key each, kept by two connections; one that is lost is followed by another.</summary>
-internal sealed class LeaseWorkload(Deployment deployment, int seed) : Workload("lease", deployment, seed, "grant")
+internal sealed class LeaseWorkload(Deployment deployment, int seed) : Workload("lease", deployment, seed)
 {
     private const int LeasesOfEach = 8;
     private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(6);
@@ -24,9 +24,11 @@ internal sealed class LeaseWorkload(Deployment deployment, int seed) : Workload(
         {
             var etcd = Deployment.Connect();
             _connections.Add(etcd);
+            var renewal = $"renewal over connection {i}";
+            History.Expect(renewal);
             for (var j = 0; j < LeasesOfEach; j++)
             {
-                var (process, renewal) = (History.NewProcess(), $"renewal over connection {i}");
+                var process = History.NewProcess();
                 Loop(random => KeepAsync(random, etcd, process, renewal));
             }
         }
@@ -86,7 +88,7 @@ internal sealed class LeaseWorkload(Deployment deployment, int seed) : Workload(
         if (lease is null)
             return;
         await using var own = lease;
-        if (granted.Outcome == Outcome.Unknown)
+        if (granted.Outcome != Outcome.Ok)
             return;
         var kept = _kept[name] = new Kept(lease.Ttl);
         await using var loss = lease.Lost.Register(() => kept.LostAt = MonotonicClock.Now);

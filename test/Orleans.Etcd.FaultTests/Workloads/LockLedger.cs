@@ -19,6 +19,8 @@ internal sealed class LockLedger(bool isFenced = true, History? history = null) 
 
     public IReadOnlyCollection<Hold> Holds => _holds;
 
+    public static string Capability(HoldKind kind, string where) => $"{kind} by a {where}";
+
     /// <summary>What was acknowledged to whoever added it.</summary>
     public IReadOnlyCollection<int> Acknowledged => _added;
 
@@ -54,7 +56,7 @@ internal sealed class LockLedger(bool isFenced = true, History? history = null) 
     public Task Held(Hold hold)
     {
         _holds.Enqueue(hold);
-        history?.Add(new Step(0, $"{hold.Kind} by a {hold.Where}") { Invoked = hold.Asked, Ended = hold.Until });
+        history?.Add(new Step(0, Capability(hold.Kind, hold.Where)) { Invoked = hold.Asked, Ended = hold.Until });
         return Task.CompletedTask;
     }
 

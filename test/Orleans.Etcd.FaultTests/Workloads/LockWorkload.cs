@@ -20,15 +20,20 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
     // What a contender may wait while others come first, faults included.
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
+    // Orleans' own is 30 s.
+    private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(31);
+
     private readonly History _calls = new($"{name} of clients");
     private readonly string _lock = $"{name}-{Guid.NewGuid():N}";
-    private LockLedger _ledger = null!;
-    private ILockLedger _reference = null!;
+    private LockLedger? _ledger;
+    private ILockLedger? _reference;
     private int _contenders;
 
     public override int Enough => 10;
 
     public override IReadOnlyList<History> Histories => [History, _calls];
+
+    public override IEnumerable<(string Name, IEnumerable<object> Records)> Records => [($"{History.Name} holds", _ledger?.Holds ?? [])];
 
     public static LockWorkload Locks(Deployment deployment, int seed) => new(deployment, seed, "lock", "locks", [HoldKind.Lock]);
 
@@ -48,6 +53,8 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
             {
                 var kind = NextKind();
                 var process = _calls.NewProcess();
+                _calls.Expect($"{kind} in client {number}");
+                History.Expect(LockLedger.Capability(kind, $"client {number}"));
                 var work = new LockWork(LockWork.Get(locks, kind, _lock), kind, _ledger, $"client {number}");
                 Loop(async random =>
                 {
@@ -61,17 +68,18 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
         for (var i = 0; i < ContendersInSilos; i++)
         {
             var kind = NextKind();
+            var step = new Step(_calls.NewProcess(), $"{kind} in a silo");
+            History.Expect(LockLedger.Capability(kind, LockWork.InSilo));
             Loop(async random =>
             {
-                try
+                var done = await _calls.RunAsync(step, Timeout, async _ =>
                 {
                     // Short, so that one which is lost with its silo is not waited for too long.
                     await clients[0].GetGrain<ILockWorker>(random.NextInt64()).Work(kind, _lock, _reference, TimeSpan.FromSeconds(2));
-                }
-                catch (Exception exception) when (exception is OrleansException or TimeoutException)
-                {
+                    return step;
+                });
+                if (done.Outcome != Outcome.Ok)
                     await PauseAsync(random, 50, 100);
-                }
             });
         }
 
@@ -80,14 +88,15 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
 
     public override void Check(Findings findings, RunFacts facts)
     {
+        var ledger = _ledger!;
         var taken = Taken(facts.Log.Under(EtcdKeys.Lock(Configuration.EtcdOptions.DefaultKeyPrefix, Deployment.Id, room, _lock)), facts.Log.Under($"{Deployment.KeyRoot}{Deployment.Id}/sessions/"));
-        HoldChecker.Check(_ledger.Holds, taken, facts.Schedule.MayRevokeLiveLeases, findings);
-        if (_ledger.Lost.Count > 0)
-            findings.Violated($"{History.Name}: {_ledger.Lost.Count} of {_ledger.Acknowledged.Count} acknowledged elements are lost");
-        findings.Count($"{History.Name}: times held", _ledger.Holds.Count);
-        findings.Count($"{History.Name}: elements added", _ledger.Acknowledged.Count);
-        findings.Count($"{History.Name}: stale tokens refused", _ledger.Refused);
-        findings.Count($"{History.Name}: holders that were told of a loss", _ledger.Holds.Count(hold => hold.Told is not null));
+        HoldChecker.Check(ledger.Holds, taken, facts.Schedule.MayRevokeLiveLeases, findings, Deployment.Thawed);
+        if (ledger.Lost.Count > 0)
+            findings.Violated($"{History.Name}: {ledger.Lost.Count} of {ledger.Acknowledged.Count} acknowledged elements are lost");
+        findings.Count($"{History.Name}: times held", ledger.Holds.Count);
+        findings.Count($"{History.Name}: elements added", ledger.Acknowledged.Count);
+        findings.Count($"{History.Name}: stale tokens refused", ledger.Refused);
+        findings.Count($"{History.Name}: holders that were told of a loss", ledger.Holds.Count(hold => hold.Told is not null));
     }
 
     /// <summary>
@@ -118,7 +127,8 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
 
     public override ValueTask DisposeAsync()
     {
-        Deployment.Clients[0].DeleteObjectReference<ILockLedger>(_reference);
+        if (_reference is not null)
+            Deployment.Clients[0].DeleteObjectReference<ILockLedger>(_reference);
         return base.DisposeAsync();
     }
 

@@ -8,28 +8,29 @@ namespace Orleans.Etcd.FaultTests.Workloads;
 internal static class TableSteps
 {
     /// <summary>Does it once, and answers whether all came to a known end.</summary>
-    public static async Task<bool> ReadAndWriteAsync(History history, EtcdMembershipTable table, int process, int silo, string text, SiloStatus status, bool readsRow, TimeSpan timeout)
+    public static async Task<bool> ReadAndWriteAsync(History history, EtcdMembershipTable table, int instance, int process, int silo, string text, SiloStatus status, bool readsRow, TimeSpan timeout)
     {
         if (readsRow)
         {
-            var begun = new TableStep(process, "read row") { Silo = silo };
+            var begun = new TableStep(process, "read row") { Instance = instance, Silo = silo };
             var row = await history.RunAsync(begun, timeout, async token => begun with { Seen = TableState.Of(await table.ReadRowAsync(Silos.Address(silo), token)) });
-            if (row.Outcome == Outcome.Unknown)
+            if (row.Outcome != Outcome.Ok)
                 return false;
         }
 
         MembershipTableData? all = null;
-        var read = await history.RunAsync(new TableStep(process, "read all"), timeout, async token =>
+        var asked = new TableStep(process, "read all") { Instance = instance };
+        var read = await history.RunAsync(asked, timeout, async token =>
         {
             all = await table.ReadAllAsync(token);
-            return new TableStep(process, "read all") { Seen = TableState.Of(all) };
+            return asked with { Seen = TableState.Of(all) };
         });
-        if (read.Outcome == Outcome.Unknown || all is null)
+        if (read.Outcome != Outcome.Ok || all is null)
             return false;
         var known = all.Members.SingleOrDefault(member => member.Item1.SiloAddress.Equals(Silos.Address(silo)));
         var entry = Silos.Entry(silo, status);
         entry.SiloName = text;
-        var write = new TableStep(process, "write") { Silo = silo, BaseVersion = all.Version.Version, Over = known is null ? null : TableState.Row(known.Item1), Written = TableState.Row(entry) };
+        var write = new TableStep(process, "write") { Instance = instance, Silo = silo, BaseVersion = all.Version.Version, Over = known is null ? null : TableState.Row(known.Item1), Written = TableState.Row(entry) };
         var wrote = await history.RunAsync(write, timeout, async token => write with
         {
             Won = known is null ? await table.InsertRowAsync(entry, all.Version.Next(), token) : await table.UpdateRowAsync(entry, known.Item2, all.Version.Next(), token),

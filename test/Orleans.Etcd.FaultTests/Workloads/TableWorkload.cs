@@ -20,18 +20,23 @@ internal sealed class TableWorkload(Deployment deployment, int seed) : Workload(
     private const int Processes = 4;
     private const int Rows = 4;
     private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(8);
+
+    // The refresh period of the list, and what a busy machine takes to tell.
+    private static readonly TimeSpan Oldest = TimeSpan.FromSeconds(2);
     private static readonly SiloStatus[] Statuses = [SiloStatus.Joining, SiloStatus.Active, SiloStatus.Active, SiloStatus.ShuttingDown];
 
     private readonly List<IAsyncDisposable> _owned = [];
     private readonly EtcdMembershipTable[] _tables = new EtcdMembershipTable[2];
     private readonly List<(long At, ImmutableSortedSet<string> Gateways)> _lists = [];
     private readonly History _gatewayCalls = new("gateway list");
-    private EtcdGatewayListProvider _gateways = null!;
+    private EtcdGatewayListProvider? _gateways;
     private int _texts;
 
     public override int Enough => 100;
 
     public override IReadOnlyList<History> Histories => [History, _gatewayCalls];
+
+    public override IEnumerable<(string Name, IEnumerable<object> Records)> Records => [("gateway lists", _lists.Select(list => (object)new { list.At, list.Gateways }))];
 
     private ClusterOptions Cluster { get; } = new() { ServiceId = deployment.Id, ClusterId = $"table-{Guid.NewGuid():N}" };
 
@@ -48,22 +53,27 @@ internal sealed class TableWorkload(Deployment deployment, int seed) : Workload(
         await _gateways.InitializeGatewayListProviderAsync();
         for (var i = 0; i < Processes; i++)
         {
-            var table = _tables[i % _tables.Length];
+            var instance = i % _tables.Length;
             var process = History.NewProcess();
-            Loop(async random => process = await OnceAsync(random, table, process));
+            Loop(async random => process = await OnceAsync(random, instance, process));
+            History.Expect(TableStep.CapabilityOf("read all", instance));
+            History.Expect(TableStep.CapabilityOf("write", instance));
         }
 
+        History.Expect("heartbeat");
         var beats = History.NewProcess();
         Loop(async random =>
         {
             var silo = random.Next(Rows);
-            await History.RunAsync(new Step(beats, "heartbeat"), Timeout, async token =>
+            // Without a token: it ends by itself.
+            await History.RunAsync(new Step(beats, "heartbeat"), CallLimit, async _ =>
             {
-                await _tables[0].UpdateIAmAliveAsync(Silos.Entry(silo, alive: DateTime.UtcNow), token);
+                await _tables[0].UpdateIAmAliveAsync(Silos.Entry(silo, alive: DateTime.UtcNow), CancellationToken.None);
                 return new Step(beats, "heartbeat");
             });
             await PauseAsync(random, 100, 300);
         });
+        _gatewayCalls.Expect("gateways");
         Loop(async random =>
         {
             var step = new Step(1, "gateways");
@@ -82,7 +92,7 @@ internal sealed class TableWorkload(Deployment deployment, int seed) : Workload(
         await base.StopAsync();
         // What the list comes to when all is quiet.
         await Task.Delay(TimeSpan.FromSeconds(1));
-        _lists.Add((MonotonicClock.Now, [.. (await _gateways.GetGatewaysAsync()).Select(gateway => gateway.ToString())]));
+        _lists.Add((MonotonicClock.Now, [.. (await _gateways!.GetGatewaysAsync()).Select(gateway => gateway.ToString())]));
     }
 
     public override void Check(Findings findings, RunFacts facts)
@@ -99,13 +109,16 @@ internal sealed class TableWorkload(Deployment deployment, int seed) : Workload(
         }
 
         var log = facts.Log.Under(EtcdKeys.Silos(EtcdKeys.Cluster(EtcdOptions.DefaultKeyPrefix, Cluster.ServiceId, Cluster.ClusterId)));
-        foreach (var fault in CheckGateways(log, [.. _lists.Select(list => list.Gateways)]))
+        foreach (var fault in CheckGateways(log, _lists, facts.CalmFrom))
             findings.Violated(fault);
         findings.Count("gateway lists read", _lists.Count);
     }
 
-    /// <summary>Each list is one that there was, in the order in which they were, and the last is the last.</summary>
-    public static IEnumerable<string> CheckGateways(LogPart log, IReadOnlyList<ImmutableSortedSet<string>> lists)
+    /// <summary>
+    /// Each list is one that there was, in the order in which they were, and the last is the last; once all is calm none is older than
+    /// the client's own list may be.
+    /// </summary>
+    public static IEnumerable<string> CheckGateways(LogPart log, IReadOnlyList<(long At, ImmutableSortedSet<string> Gateways)> lists, long calmFrom = long.MaxValue)
     {
         var rows = log.Initial.ToDictionary();
         var states = new List<ImmutableSortedSet<string>> { Gateways(rows) };
@@ -116,8 +129,10 @@ internal sealed class TableWorkload(Deployment deployment, int seed) : Workload(
         }
 
         var at = 0;
-        foreach (var list in lists)
+        foreach (var (moment, list) in lists)
         {
+            if (moment >= calmFrom)
+                at = Math.Max(at, log.Revisions.TakeWhile(revision => revision.Heard < moment - Oldest.Micros()).Count());
             while (at < states.Count && !states[at].SetEquals(list))
                 at++;
             if (at < states.Count)
@@ -126,15 +141,17 @@ internal sealed class TableWorkload(Deployment deployment, int seed) : Workload(
             yield break;
         }
 
-        if (lists.Count > 0 && !states[^1].SetEquals(lists[^1]))
-            yield return $"the gateways are {string.Join(' ', states[^1])}, and {string.Join(' ', lists[^1])} is still told";
+        if (lists.Count > 0 && !states[^1].SetEquals(lists[^1].Gateways))
+            yield return $"the gateways are {string.Join(' ', states[^1])}, and {string.Join(' ', lists[^1].Gateways)} is still told";
     }
 
     public override async ValueTask DisposeAsync()
     {
-        await _gateways.DisposeAsync();
+        if (_gateways is not null)
+            await _gateways.DisposeAsync();
         // So that runs do not pile up.
-        await _tables[0].DeleteMembershipTableEntriesAsync(Cluster.ClusterId);
+        if (_tables[0] is not null)
+            await _tables[0].DeleteMembershipTableEntriesAsync(Cluster.ClusterId);
         foreach (var owned in Enumerable.Reverse(_owned))
             await owned.DisposeAsync();
         await base.DisposeAsync();
@@ -149,11 +166,11 @@ internal sealed class TableWorkload(Deployment deployment, int seed) : Workload(
     ];
 
     /// <summary>Reads, and writes on what it read; answers who asks next.</summary>
-    private async Task<int> OnceAsync(Random random, EtcdMembershipTable table, int process)
+    private async Task<int> OnceAsync(Random random, int instance, int process)
     {
         await PauseAsync(random, 20, 250);
         var text = $"{process}-{Interlocked.Increment(ref _texts)}";
-        return await TableSteps.ReadAndWriteAsync(History, table, process, random.Next(Rows), text, Statuses[random.Next(Statuses.Length)], random.Next(4) == 0, Timeout)
+        return await TableSteps.ReadAndWriteAsync(History, _tables[instance], instance, process, random.Next(Rows), text, Statuses[random.Next(Statuses.Length)], random.Next(4) == 0, Timeout)
             ? process
             : History.NewProcess();
     }

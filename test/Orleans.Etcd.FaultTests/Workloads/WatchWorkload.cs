@@ -11,8 +11,6 @@ namespace Orleans.Etcd.FaultTests.Workloads;
 internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload("watch", deployment, seed)
 {
     private const int Keys = 12;
-    private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(6);
-
     private readonly string _prefix = $"{Deployment.KeyRoot}watched-{Guid.NewGuid():N}/";
     private readonly List<Watcher> _watchers = [];
     private readonly History _writes = new("writes of what is watched");
@@ -23,9 +21,13 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
 
     public override IReadOnlyList<History> Histories => [History, _writes];
 
+    public override IEnumerable<(string Name, IEnumerable<object> Records)> Records =>
+        _watchers.Select((watcher, number) => ($"told by watch {number}", (IEnumerable<object>)watcher.Told));
+
     public override async Task StartAsync()
     {
         _writer = Deployment.Connect();
+        _writes.Expect("write");
         for (var i = 0; i < 2; i++)
             _watchers.Add(new Watcher(Deployment.Connect(), _prefix, History, i));
         await Task.WhenAll(_watchers.Select(watcher => watcher.Started));
@@ -35,10 +37,10 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
             var txn = new TxnRequest();
             foreach (var key in Enumerable.Range(0, Keys).OrderBy(_ => random.Next()).Take(random.Next(3) == 0 ? random.Next(2, 6) : 1))
                 txn.Success.Add(random.Next(4) == 0 ? Txn.Delete(Connections.Bytes($"{_prefix}{key}")) : Txn.Put(Connections.Bytes($"{_prefix}{key}"), Connections.Bytes($"{Interlocked.Increment(ref _values)}")));
-            await _writes.RunAsync(new Step(process, "write"), Timeout, async token =>
+            await _writes.RunAsync(new Step(process, "write"), CallLimit, async _ =>
             {
-                // Repeated where it is not answered: which came when is for the log to say.
-                await _writer.TxnRepeatablyAsync(txn, token);
+                // Repeated where it is not answered: which came when is for the log to say. Without a token: it ends by itself.
+                await _writer.TxnRepeatablyAsync(txn, CancellationToken.None);
                 return new Step(process, "write");
             });
             await PauseAsync(random, 1, 40);
@@ -89,9 +91,12 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
         public Watcher(EtcdConnection etcd, string prefix, History history, int number)
         {
             (_etcd, _prefix, _history, _number) = (etcd, prefix, history, number);
+            history.Expect(Capability);
             _watch = new RangeWatch(etcd, prefix);
             _reading = Task.Run(ReadAsync);
         }
+
+        private string Capability => $"told {_number}";
 
         public Task Started => _started.Task;
 
@@ -122,7 +127,7 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
                 lock (_told)
                     _told.Add(new ConfigStep(last, batch.Snapshot.Revision, batch.IsResync, changes));
                 last = batch.Snapshot.Revision;
-                _history.Add(new Step(_number, $"told {_number}") { Ended = MonotonicClock.Now });
+                _history.Add(new Step(_number, Capability) { Ended = MonotonicClock.Now });
                 _started.TrySetResult();
             }
         }

@@ -4,14 +4,17 @@ using Orleans.Etcd.FaultTests.Runs;
 namespace Orleans.Etcd.FaultTests.Workloads;
 
 /// <summary>What uses one capability while faults go on, records what it was told and judges that afterwards.</summary>
-internal abstract class Workload(string name, Deployment deployment, int seed, params string[] occasional) : IAsyncDisposable
+internal abstract class Workload(string name, Deployment deployment, int seed) : IAsyncDisposable
 {
+    /// <summary>Within this a single call to etcd ends by itself: two of its timeouts.</summary>
+    protected static readonly TimeSpan CallLimit = new Configuration.EtcdOptions().RequestTimeout * 2;
+
     private readonly CancellationTokenSource _stop = new();
     private readonly List<Task> _running = [];
     private int _loops;
 
     /// <summary>What shows that the capability works.</summary>
-    public History History { get; } = new(name, occasional);
+    public History History { get; } = new(name);
 
     /// <summary>All that is recorded, and must neither hang nor stay away for long.</summary>
     public virtual IReadOnlyList<History> Histories => [History];
@@ -36,6 +39,9 @@ internal abstract class Workload(string name, Deployment deployment, int seed, p
         await Task.WhenAll(_running);
         await Task.WhenAll(Histories.Select(history => history.FinishAsync()));
     }
+
+    /// <summary>What was recorded besides the histories, to be kept where a run does not pass.</summary>
+    public virtual IEnumerable<(string Name, IEnumerable<object> Records)> Records => [];
 
     /// <summary>Judges what was recorded, with all of etcd's own history.</summary>
     public abstract void Check(Findings findings, RunFacts facts);

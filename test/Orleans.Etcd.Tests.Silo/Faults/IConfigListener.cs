@@ -7,13 +7,20 @@ namespace Orleans.Etcd.Tests.Silo;
 [GenerateSerializer]
 public sealed record ConfigStep([property: Id(0)] long Previous, [property: Id(1)] long Revision, [property: Id(2)] bool IsSnapshot, [property: Id(3)] Dictionary<string, string?> Changes)
 {
+    /// <summary>When, in microseconds of the machine's monotonic clock.</summary>
+    [Id(4)]
+    public long At { get; init; }
+
     public static ConfigStep Of(ConfigNotification told) => new(
         told.PreviousRevision,
         told.Revision,
         told.Snapshot is not null,
         told.Snapshot is { } snapshot
             ? snapshot.ToDictionary(pair => pair.Key, pair => (string?)pair.Value.Text)
-            : told.Changes.ToDictionary(change => change.Key, change => change.New?.Text));
+            : told.Changes.ToDictionary(change => change.Key, change => change.New?.Text))
+    {
+        At = LockWork.Now,
+    };
 }
 
 /// <summary>Listens to a namespace in a silo, as a grain and as a service of the silo that has a view injected.</summary>

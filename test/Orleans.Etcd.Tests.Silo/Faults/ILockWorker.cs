@@ -55,7 +55,7 @@ public sealed class LockWorker(IServiceProvider services) : Grain, ILockWorker
     public async Task<int> Work(HoldKind kind, string name, ILockLedger ledger, TimeSpan time)
     {
         var locks = services.GetRequiredService<ILocks>();
-        var worker = new LockWork(LockWork.Get(locks, kind, name), kind, ledger, "silo");
+        var worker = new LockWork(LockWork.Get(locks, kind, name), kind, ledger, LockWork.InSilo);
         for (var since = Stopwatch.StartNew(); since.Elapsed < time;)
             await worker.OnceAsync(time - since.Elapsed);
         return worker.Count;
@@ -67,6 +67,9 @@ public sealed class LockWorker(IServiceProvider services) : Grain, ILockWorker
 public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, string where)
 {
     public const int Permits = 2;
+
+    /// <summary>Where a contender is that is a grain.</summary>
+    public const string InSilo = "silo";
 
     /// <summary>How often it had the lock.</summary>
     public int Count { get; private set; }

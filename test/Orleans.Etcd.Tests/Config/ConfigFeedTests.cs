@@ -184,7 +184,7 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
         // Between the read of what is there and the write: no comparison of what is left can tell.
         void Before(string operation, int count)
         {
-            if (operation == "Txn" && count == 0)
+            if (operation == "Txn" && count == 1)
                 _etcd.DeleteAsync($"{_root}{Name}/b").GetAwaiter().GetResult();
         }
 
@@ -192,6 +192,50 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
         using (new BeforeRequests(Before))
             result = await _writer.RollbackAsync(then, null, null);
         Assert.Equal(new Dictionary<string, string> { ["a"] = "1", ["b"] = "1" }, (await ReachAsync(result.Revision)).Values.ToDictionary(pair => pair.Key, pair => pair.Value.Text));
+    }
+
+    [Fact]
+    public async Task Rollback_EtcdGoesAwayBeforeItIsSureOfIt_SaysThatSomethingWasDone()
+    {
+        await CommitAsync(ConfigEdit.Set("a", "1"));
+        await CommitAsync(ConfigEdit.Set("a", "2"));
+        await using var proxy = TcpProxy.Start(etcd.Server.Endpoint);
+        await using var away = etcd.Server.Connect(options => options.RequestTimeout = TimeSpan.FromSeconds(1), proxy.Endpoint);
+        var writer = new ConfigWriter(away, _feed.Layout, historyLimit: 100);
+        // The first range is what is gone back to, the second whether it came to that.
+        void Before(string operation, int count)
+        {
+            if (operation == "Range" && count == 1)
+                proxy.Refuse();
+        }
+
+        using (new BeforeRequests(Before))
+            Assert.True((await Assert.ThrowsAsync<EtcdException>(() => writer.RollbackAsync(_last - 1, null, null))).OutcomeUnknown);
+        Assert.Equal("1", (await _etcd.GetAsync($"{_root}{Name}/a"))!.Value.ToStringUtf8());
+    }
+
+    [Fact]
+    public async Task Rollback_WrittenToBeforeEachAttempt_EndsInTimeAndHasDoneNothing()
+    {
+        await CommitAsync(ConfigEdit.Set("a", "1"));
+        await CommitAsync(ConfigEdit.Set("a", "2"));
+        await using var impatient = etcd.Server.Connect(options => options.RequestTimeout = TimeSpan.FromMilliseconds(500));
+        var writer = new ConfigWriter(impatient, _feed.Layout, historyLimit: 100);
+        var writes = 0;
+        void Before(string operation, int count)
+        {
+            if (operation == "Txn" && count > 0)
+                _etcd.PutAsync($"{_root}{Name}/b", $"{++writes}").GetAwaiter().GetResult();
+        }
+
+        using (new BeforeRequests(Before))
+        {
+            var failure = await Assert.ThrowsAsync<EtcdException>(() => writer.RollbackAsync(_last - 1, null, null).WaitAsync(TimeSpan.FromSeconds(5)));
+            Assert.Equal((EtcdErrorCode.Timeout, false), (failure.Code, failure.OutcomeUnknown));
+        }
+
+        Assert.True(writes > 1);
+        Assert.Equal("2", (await _etcd.GetAsync($"{_root}{Name}/a"))!.Value.ToStringUtf8());
     }
 
     [Fact]
