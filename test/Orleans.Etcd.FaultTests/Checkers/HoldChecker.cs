@@ -15,23 +15,25 @@ internal static class HoldChecker
     /// <param name="mayRevoke">Whether etcd may have done so to leases that were renewed.</param>
     /// <param name="findings">What is found.</param>
     /// <param name="thawed">When silos that stood still went on.</param>
-    public static void Check(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, bool mayRevoke, Findings findings, IReadOnlyCollection<long>? thawed = null)
+    /// <param name="toldWithin">How late a holder may be told of what was gone at a moment.</param>
+    public static void Check(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, bool mayRevoke, Findings findings, IReadOnlyCollection<long>? thawed = null, Func<long, TimeSpan>? toldWithin = null)
     {
+        toldWithin ??= _ => RevokedToldWithin;
         foreach (var twice in holds.GroupBy(hold => hold.Token).Where(group => group.Count() > 1 && Excludes(group.First(), group.Last())))
             findings.Violated($"token {twice.Key} was given {twice.Count()} times");
         CheckOrder([.. holds.Where(hold => hold.Kind == HoldKind.Lock)], findings);
-        CheckTold(holds, taken, mayRevoke, findings, thawed ?? []);
+        CheckTold(holds, taken, mayRevoke, findings, thawed ?? [], toldWithin);
         foreach (var (earlier, later) in Overlaps(holds, taken))
         {
             // The key of the one was gone when the other was let in.
             var late = TimeSpan.FromMicroseconds(Math.Min(earlier.Until, later.Until) - later.From);
-            if (!mayRevoke || !taken.ContainsKey(earlier.Token) || late > RevokedToldWithin)
+            if (!mayRevoke || !taken.TryGetValue(earlier.Token, out var gone) || late > toldWithin(gone))
                 findings.Violated($"{earlier} believed in it for {late.TotalMilliseconds:0.0} ms while {later} had it");
         }
     }
 
     /// <summary>Whoever held on to what was gone is told, in time.</summary>
-    private static void CheckTold(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, bool mayRevoke, Findings findings, IReadOnlyCollection<long> thawed)
+    private static void CheckTold(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, bool mayRevoke, Findings findings, IReadOnlyCollection<long> thawed, Func<long, TimeSpan> toldWithin)
     {
         foreach (var hold in holds)
         {
@@ -41,12 +43,12 @@ internal static class HoldChecker
             // Who stands still cannot be told.
             var since = hold.Where == LockWork.InSilo ? thawed.Where(at => at <= told).Append(gone).Max() : gone;
             var late = TimeSpan.FromMicroseconds(told - since);
-            if (late > RevokedToldWithin)
+            if (late > toldWithin(gone))
                 findings.Violated($"{hold} was gone at {gone}, and its holder was {(hold.Told is null ? "not told" : "told")} {late.TotalMilliseconds:0.0} ms later");
             else if (hold.Until > gone && !mayRevoke)
                 findings.Violated($"{hold} was believed in for {(hold.Until - gone) / 1e3:0.0} ms after it was gone");
             else if (hold.Until > gone)
-                findings.Count("holders whose live lease was taken away, told within 1 s");
+                findings.Count(late <= RevokedToldWithin ? "holders whose live lease was taken away, told within 1 s" : "holders whose live lease was taken away, told within its TTL, with etcd away");
         }
     }
 

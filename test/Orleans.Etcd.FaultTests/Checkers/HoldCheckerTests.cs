@@ -51,6 +51,11 @@ public sealed class HoldCheckerTests
         Assert.Single(Findings(true, Taken(1, 20), Lock(1, 0, 10, 18) with { Told = 1_500_000, Ended = 2_000_000 }).Violations);
         Assert.Single(Findings(true, Taken(1, 20), Lock(1, 0, 10, 18) with { Ended = 2_000_000 }).Violations);
         Assert.Single(Findings(false, Taken(1, 20), Lock(1, 0, 10, 25) with { Told = 30 }).Violations);
+        // While something is away, until the lease would have ended.
+        Findings away = new();
+        HoldChecker.Check([Lock(1, 0, 10, 1_500_000) with { Told = 1_500_001 }], Taken(1, 20), mayRevoke: true, away, toldWithin: at => TimeSpan.FromSeconds(at < 30 ? 5 : 1));
+        Assert.Empty(away.Violations);
+        Assert.Single(away.Counts);
         // Its silo stood still meanwhile.
         Hold frozen = Lock(1, 0, 10, 18) with { Told = 3_100_000, Ended = 3_100_000, Where = LockWork.InSilo };
         Assert.Empty(Findings(true, Taken(1, 20), [3_000_000], frozen).Violations);

@@ -114,7 +114,7 @@ internal sealed class History(string name)
     public TimeSpan? RecoveredAfter(long moment)
     {
         var first = Expected.Select(capability => Successes(capability).Where(ended => ended >= moment).DefaultIfEmpty(long.MaxValue).Min()).ToArray();
-        return first.Length == 0 || first.Contains(long.MaxValue) ? null : TimeSpan.FromMicroseconds(first.Max() - moment);
+        return first.Contains(long.MaxValue) ? null : TimeSpan.FromMicroseconds(first.DefaultIfEmpty(moment).Max() - moment);
     }
 
     private IEnumerable<long> Successes(string capability) => _steps.Where(step => step.Succeeded && step.Capability == capability).Select(step => step.Ended);

@@ -179,11 +179,19 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     public async Task RevokeLeaseAsync(int which)
     {
         var leader = await Etcd.GetLeaderAsync();
-        var leases = await leader.GetLeasesAsync();
+        var leases = which % 2 == 0 ? await leader.GetLeasesAsync() : await SessionsAsync();
         if (leases.Count == 0)
             return;
         Note($"revoked lease {leases[which % leases.Count]:x}");
         await leader.RevokeLeaseAsync(leases[which % leases.Count]);
+    }
+
+    /// <summary>The leases that locks hang on.</summary>
+    private async Task<IReadOnlyList<long>> SessionsAsync()
+    {
+        await using var etcd = Connect();
+        var states = await etcd.RangeAsync(Txn.Range($"{KeyRoot}{Id}/sessions/"));
+        return [.. states.Kvs.Select(state => state.Lease).Distinct()];
     }
 
     public ClockFile ClockOf(int silo) => _clocks[silo]!;

@@ -33,6 +33,7 @@ internal sealed class FaultRun
     private readonly Schedule _schedule;
     private readonly Findings _findings = new();
     private readonly ConcurrentQueue<string> _events = [];
+    private readonly ConcurrentBag<(long From, long To)> _faults = [];
     private long _began;
 
     private FaultRun(Deployment deployment, int seed, Schedule schedule) => (_deployment, _seed, _schedule) = (deployment, seed, schedule);
@@ -58,6 +59,7 @@ internal sealed class FaultRun
             LockWorkload.Locks(_deployment, _seed),
             LockWorkload.Semaphores(_deployment, _seed),
             LockWorkload.ReadersAndWriters(_deployment, _seed),
+            LockWorkload.HeldForLong(_deployment, _seed),
             new ConfigWorkload(_deployment, _seed),
             new ClusterWorkload(_deployment, _seed),
         ];
@@ -80,7 +82,7 @@ internal sealed class FaultRun
             if (await log.CatchUpAsync(CatchUpLimit) is { } problem)
                 _findings.Undecided(problem);
             Note("recorded");
-            facts = new RunFacts(_schedule, log, _began, healed, ended);
+            facts = new RunFacts(_schedule, log, _began, healed, ended, _faults);
             foreach (var workload in workloads)
                 Judge(workload, facts);
             Note("judged");
@@ -99,7 +101,7 @@ internal sealed class FaultRun
                 _findings.Undecided($"{workload.History.Name} could not be ended: {problem}");
         }
 
-        return Report(workloads, facts ?? new RunFacts(_schedule, log, _began, MonotonicClock.Now, MonotonicClock.Now));
+        return Report(workloads, facts ?? new RunFacts(_schedule, log, _began, MonotonicClock.Now, MonotonicClock.Now, _faults));
     }
 
     /// <summary>What never worked cannot be seen to fail.</summary>
@@ -139,6 +141,7 @@ internal sealed class FaultRun
             await UntilAsync(start + fault.At.Micros());
             IAsyncDisposable? healing = null;
             Note($"{fault.Fault} begins");
+            var begun = MonotonicClock.Now;
             // A member that is gone cannot be defragmented: the report says that this fault was none.
             var problem = await TryAsync(async () => healing = await fault.Fault.InjectAsync(_deployment));
             Count(problem is not null ? "faults that could not be made" : fault.Fault.IsOfSilo ? "faults of silos" : "faults of etcd");
@@ -151,6 +154,8 @@ internal sealed class FaultRun
             await UntilAsync(start + (fault.At + fault.Lasts).Micros());
             Note($"{fault.Fault} ends");
             await HealedAsync($"{fault.Fault}", () => healing.DisposeAsync().AsTask());
+            if (fault.Fault is not RevokeLease)
+                _faults.Add((begun, MonotonicClock.Now));
         }).Append(UntilAsync(start + _schedule.Length.Micros())));
         if (made < _schedule.LeastFaults)
             _findings.Undecided($"only {made} of {_schedule.Faults.Count} faults could be made");

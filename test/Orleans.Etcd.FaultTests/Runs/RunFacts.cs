@@ -1,3 +1,4 @@
+using Orleans.Etcd.FaultTests.Checkers;
 using Orleans.Etcd.FaultTests.Histories;
 
 namespace Orleans.Etcd.FaultTests.Runs;
@@ -8,10 +9,15 @@ namespace Orleans.Etcd.FaultTests.Runs;
 /// <param name="Began">When the workloads had begun.</param>
 /// <param name="Healed">When all faults were over.</param>
 /// <param name="Ended">When the workloads were asked to end.</param>
-internal sealed record RunFacts(Schedule Schedule, ReferenceLog Log, long Began, long Healed, long Ended)
+/// <param name="Faults">From when to when there was one; those that are over at once are left out.</param>
+internal sealed record RunFacts(Schedule Schedule, ReferenceLog Log, long Began, long Healed, long Ended, IReadOnlyCollection<(long From, long To)> Faults)
 {
     /// <summary>From when on nothing is excused by a fault any more.</summary>
     public long CalmFrom => Schedule.Kind == ScheduleKind.Control ? Began : Healed + FaultRun.RecoveryLimit.Micros();
+
+    /// <summary>Whether something was away at a moment, or just after it, or just before so that it was still being recovered from.</summary>
+    public bool IsDisturbed(long moment) =>
+        Faults.Any(fault => fault.From <= moment + HoldChecker.RevokedToldWithin.Micros() && moment <= fault.To + FaultRun.RecoveryLimit.Micros());
 }
 
 /// <summary>What the checkers found.</summary>

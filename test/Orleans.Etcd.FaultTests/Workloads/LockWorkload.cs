@@ -12,7 +12,8 @@ namespace Orleans.Etcd.FaultTests.Workloads;
 /// <param name="name">Of what is contended for, for the report.</param>
 /// <param name="room">Where the keys of its kind are.</param>
 /// <param name="kinds">As what the contenders have it, in turn.</param>
-internal sealed class LockWorkload(Deployment deployment, int seed, string name, string room, HoldKind[] kinds) : Workload(name, deployment, seed)
+/// <param name="longest">For how long it is held at most, where that is not as short as may be: then leases are lost while it is.</param>
+internal sealed class LockWorkload(Deployment deployment, int seed, string name, string room, HoldKind[] kinds, TimeSpan longest = default) : Workload(name, deployment, seed)
 {
     private const int ContendersOfEachClient = 2;
     private const int ContendersInSilos = 3;
@@ -29,7 +30,7 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
     private ILockLedger? _reference;
     private int _contenders;
 
-    public override int Enough => 10;
+    public override int Enough => longest > TimeSpan.Zero ? 2 : 10;
 
     public override IReadOnlyList<History> Histories => [History, _calls];
 
@@ -40,6 +41,8 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
     public static LockWorkload Semaphores(Deployment deployment, int seed) => new(deployment, seed, "semaphore", "semaphores", [HoldKind.Semaphore]);
 
     public static LockWorkload ReadersAndWriters(Deployment deployment, int seed) => new(deployment, seed, "reader-writer lock", "rwlocks", [HoldKind.Read, HoldKind.Write, HoldKind.Read]);
+
+    public static LockWorkload HeldForLong(Deployment deployment, int seed) => new(deployment, seed, "lock held for long", "locks", [HoldKind.Lock], TimeSpan.FromSeconds(3));
 
     public override Task StartAsync()
     {
@@ -53,9 +56,10 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
             {
                 var kind = NextKind();
                 var process = _calls.NewProcess();
-                _calls.Expect($"{kind} in client {number}");
-                History.Expect(LockLedger.Capability(kind, $"client {number}"));
-                var work = new LockWork(LockWork.Get(locks, kind, _lock), kind, _ledger, $"client {number}");
+                if (longest == TimeSpan.Zero)
+                    _calls.Expect($"{kind} in client {number}");
+                Expect(kind, $"client {number}");
+                var work = new LockWork(LockWork.Get(locks, kind, _lock), kind, _ledger, $"client {number}", longest);
                 Loop(async random =>
                 {
                     var done = await _calls.RunAsync(new Step(process, $"{kind} in client {number}"), Patience, async token =>
@@ -69,13 +73,13 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
         {
             var kind = NextKind();
             var step = new Step(_calls.NewProcess(), $"{kind} in a silo");
-            History.Expect(LockLedger.Capability(kind, LockWork.InSilo));
+            Expect(kind, LockWork.InSilo);
             Loop(async random =>
             {
                 var done = await _calls.RunAsync(step, Timeout, async _ =>
                 {
                     // Short, so that one which is lost with its silo is not waited for too long.
-                    await clients[0].GetGrain<ILockWorker>(random.NextInt64()).Work(kind, _lock, _reference, TimeSpan.FromSeconds(2));
+                    await clients[0].GetGrain<ILockWorker>(random.NextInt64()).Work(kind, _lock, _reference, TimeSpan.FromSeconds(2), longest);
                     return step;
                 });
                 if (done.Outcome != Outcome.Ok)
@@ -90,7 +94,7 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
     {
         var ledger = _ledger!;
         var taken = Taken(facts.Log.Under(EtcdKeys.Lock(Configuration.EtcdOptions.DefaultKeyPrefix, Deployment.Id, room, _lock)), facts.Log.Under($"{Deployment.KeyRoot}{Deployment.Id}/sessions/"));
-        HoldChecker.Check(ledger.Holds, taken, facts.Schedule.MayRevokeLiveLeases, findings, Deployment.Thawed);
+        HoldChecker.Check(ledger.Holds, taken, facts.Schedule.MayRevokeLiveLeases, findings, Deployment.Thawed, at => facts.IsDisturbed(at) ? Deployment.SessionTtl : HoldChecker.RevokedToldWithin);
         if (ledger.Lost.Count > 0)
             findings.Violated($"{History.Name}: {ledger.Lost.Count} of {ledger.Acknowledged.Count} acknowledged elements are lost");
         findings.Count($"{History.Name}: times held", ledger.Holds.Count);
@@ -130,6 +134,13 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
         if (_reference is not null)
             Deployment.Clients[0].DeleteObjectReference<ILockLedger>(_reference);
         return base.DisposeAsync();
+    }
+
+    // How long one waits for what others hold for long says nothing.
+    private void Expect(HoldKind kind, string where)
+    {
+        if (longest == TimeSpan.Zero)
+            History.Expect(LockLedger.Capability(kind, where));
     }
 
     private HoldKind NextKind() => kinds[_contenders++ % kinds.Length];

@@ -46,16 +46,16 @@ public interface ILockLedger : IGrainObserver
 public interface ILockWorker : IGrainWithIntegerKey
 {
     /// <summary>Works until the time has come, and answers how often it had the lock.</summary>
-    Task<int> Work(HoldKind kind, string name, ILockLedger ledger, TimeSpan time);
+    Task<int> Work(HoldKind kind, string name, ILockLedger ledger, TimeSpan time, TimeSpan longest);
 }
 
 [RandomPlacement]
 public sealed class LockWorker(IServiceProvider services) : Grain, ILockWorker
 {
-    public async Task<int> Work(HoldKind kind, string name, ILockLedger ledger, TimeSpan time)
+    public async Task<int> Work(HoldKind kind, string name, ILockLedger ledger, TimeSpan time, TimeSpan longest)
     {
         var locks = services.GetRequiredService<ILocks>();
-        var worker = new LockWork(LockWork.Get(locks, kind, name), kind, ledger, LockWork.InSilo);
+        var worker = new LockWork(LockWork.Get(locks, kind, name), kind, ledger, LockWork.InSilo, longest);
         for (var since = Stopwatch.StartNew(); since.Elapsed < time;)
             await worker.OnceAsync(time - since.Elapsed);
         return worker.Count;
@@ -63,8 +63,11 @@ public sealed class LockWorker(IServiceProvider services) : Grain, ILockWorker
 }
 
 /// <summary>Has a lock again and again, and adds an element to what it protects each time: reads all, and writes all.</summary>
-/// <remarks>Believes in the lock for as long as its handle says that it is held, and writes without looking again.</remarks>
-public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, string where)
+/// <remarks>
+/// Believes in the lock for as long as its handle says that it is held, and writes without looking again. Where it holds for
+/// longer, up to <c>longest</c>, it reads at first and writes at last, however its lease may have fared meanwhile.
+/// </remarks>
+public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, string where, TimeSpan longest = default)
 {
     public const int Permits = 2;
 
@@ -119,7 +122,7 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, str
             // The one that is there may have been lost by the time its caller hears of it.
             Believe();
             if (kind is HoldKind.Lock or HoldKind.Write)
-                await AddAsync(handle.FencingToken);
+                await AddAsync(handle.FencingToken, Believe);
             else
                 await Task.Delay(Random.Shared.Next(1, 8));
             Believe();
@@ -140,11 +143,13 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, str
         }
     }
 
-    private async Task AddAsync(long token)
+    private async Task AddAsync(long token, Action believe)
     {
         var element = await ledger.NewElement();
         if (await ledger.Read(token) is not { } elements)
             return;
+        for (var (since, time) = (Stopwatch.StartNew(), longest * Random.Shared.NextDouble()); since.Elapsed < time; await Task.Delay(10))
+            believe();
         if (Random.Shared.Next(3) == 0)
             await Task.Delay(Random.Shared.Next(1, 5));
         if (await ledger.Write(token, [.. elements, element]))

@@ -1,0 +1,103 @@
+using System.Diagnostics;
+using Orleans.Etcd.FaultTests.Runs;
+using Orleans.Etcd.Tests;
+using Xunit;
+using Xunit.Abstractions;
+
+namespace Orleans.Etcd.FaultTests.Faults;
+
+/// <summary>Faults that only slow down or mislead: one that has no effect would make every run pass.</summary>
+public sealed class FaultEffectTests(FaultEffectTests.Fixture fixture, ITestOutputHelper output) : IClassFixture<FaultEffectTests.Fixture>
+{
+    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(20);
+
+    private Deployment Deployment => fixture.Deployment;
+
+    [Fact]
+    public async Task LostPackets_AreSentAgain()
+    {
+        using var client = new HttpClient();
+        var version = new Uri(Deployment.Etcd.Members[0].ClientEndpoint, "/version");
+        await client.GetStringAsync(version);
+        await using (await new LosePackets(0, 40).InjectAsync(Deployment))
+        {
+            // Linux waits for 200 ms at least before it sends a packet again.
+            await UntilAsync(async () => await TimeAsync(() => client.GetStringAsync(version)) > TimeSpan.FromMilliseconds(190), "one of them was late");
+        }
+    }
+
+    [Fact]
+    public async Task SyncsThatAreDelayed_DelayWrites()
+    {
+        var delay = TimeSpan.FromMilliseconds(300);
+        if (!new SlowFsync(0, delay).CanBeMade())
+        {
+            output.WriteLine("Not here: strace, or the right to use it, is missing.");
+            return;
+        }
+
+        await using var etcd = Deployment.Connect();
+        await etcd.PutAsync("slow", "1");
+        var faults = await Task.WhenAll(Enumerable.Range(0, 3).Select(member => new SlowFsync(member, delay).InjectAsync(Deployment)));
+        // A write is synced by two of the three before it is answered.
+        Assert.True(await TimeAsync(() => etcd.PutAsync("slow", "2")) >= delay, "the write was not delayed");
+        foreach (var fault in faults)
+            await fault.DisposeAsync();
+        await UntilAsync(async () => await TimeAsync(() => etcd.PutAsync("slow", "3")) < delay, "writes are quick again");
+    }
+
+    [Fact]
+    public async Task ClockThatJumps_IsTheClockOfTheSilo()
+    {
+        var fault = new ClockJump(Schedule.SiloWithAClock, TimeSpan.FromMinutes(10));
+        if (!fault.CanBeMade())
+        {
+            output.WriteLine("Not here: libfaketime is missing.");
+            return;
+        }
+
+        var config = Deployment.Clients[0].GetGrain<IConfigGrain>("clock");
+        Assert.InRange(await AheadAsync(), TimeSpan.FromMinutes(-1), TimeSpan.FromMinutes(1));
+        await using (await fault.InjectAsync(Deployment))
+            await UntilAsync(async () => await AheadAsync() > TimeSpan.FromMinutes(9), "the silo's commits are of later");
+        await UntilAsync(async () => await AheadAsync() < TimeSpan.FromMinutes(1), "and of now again");
+
+        async Task<TimeSpan> AheadAsync()
+        {
+            await config.Commit(new ConfigCommit { Edits = [ConfigEdit.Set("key", $"{Guid.NewGuid()}")] });
+            return (await config.History(1))[0].Time - DateTimeOffset.UtcNow;
+        }
+    }
+
+    private static async Task<TimeSpan> TimeAsync(Func<Task> action)
+    {
+        var since = Stopwatch.StartNew();
+        await action();
+        return since.Elapsed;
+    }
+
+    private static async Task UntilAsync(Func<Task<bool>> condition, string because)
+    {
+        for (var since = Stopwatch.StartNew(); !await condition();)
+        {
+            Assert.True(since.Elapsed < Limit, $"not within {Limit.TotalSeconds:0} s: {because}");
+            await Task.Delay(20);
+        }
+    }
+
+    /// <summary>A deployment with a silo.</summary>
+    public sealed class Fixture : IAsyncLifetime
+    {
+        private Deployment? _deployment;
+
+        internal Deployment Deployment => _deployment!;
+
+        public async Task InitializeAsync() => _deployment = await Deployment.StartAsync("3.5", silos: 1, onLoopback: false);
+
+        public async Task DisposeAsync()
+        {
+            if (_deployment is not null)
+                await _deployment.DisposeAsync();
+        }
+    }
+}
