@@ -13,7 +13,8 @@ public sealed partial class EtcdConnection
         TRequest request,
         Func<IConnection, TRequest, CallOptions, AsyncUnaryCall<TResponse>> send,
         CancellationToken cancellationToken,
-        bool withToken = true)
+        bool withToken = true,
+        Action? unanswered = null)
         where TRequest : IMessage
     {
         ArgumentNullException.ThrowIfNull(request);
@@ -21,7 +22,7 @@ public sealed partial class EtcdConnection
         var outcome = "cancelled";
         try
         {
-            var response = await AttemptAsync(operation, kind, request, send, withToken, started, cancellationToken).ConfigureAwait(false);
+            var response = await AttemptAsync(operation, kind, request, send, withToken, started, unanswered, cancellationToken).ConfigureAwait(false);
             outcome = "ok";
             return response;
         }
@@ -43,6 +44,7 @@ public sealed partial class EtcdConnection
         Func<IConnection, TRequest, CallOptions, AsyncUnaryCall<TResponse>> send,
         bool withToken,
         long started,
+        Action? unanswered,
         CancellationToken cancellationToken)
         where TRequest : IMessage
     {
@@ -89,6 +91,8 @@ public sealed partial class EtcdConnection
             MoveOn(operation, endpoint, token, failure, hung, time);
             EtcdMeter.RequestErrors.Add(1, new KeyValuePair<string, object?>("operation", operation), new KeyValuePair<string, object?>("error", failure.Code));
             mayBeApplied |= failure.MayBeApplied;
+            if (failure.MayBeApplied)
+                unanswered?.Invoke();
             var mayRepeat = failure.TryElsewhere && (kind != CallKind.Write || !failure.MayBeApplied);
             var pause = mayRepeat ? retry.Next(failure, Time.GetElapsedTime(started), Options.RequestTimeout) : null;
             if (pause is null)

@@ -117,8 +117,11 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
     /// A transaction whose comparisons keep it from being applied twice. One that is applied late, when its sender has long
     /// gone on, is the sender's to think of.
     /// </summary>
-    internal Task<TxnResponse> TxnRepeatablyAsync(TxnRequest request, CancellationToken cancellationToken) =>
-        CallAsync("Txn", CallKind.RepeatableWrite, request, static (c, r, o) => c.KVClient.TxnAsync(r, o), cancellationToken);
+    /// <param name="request">The request.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <param name="unanswered">Told of each attempt that may have been applied and was not answered: the answer may be to a later one.</param>
+    internal Task<TxnResponse> TxnRepeatablyAsync(TxnRequest request, CancellationToken cancellationToken, Action? unanswered = null) =>
+        CallAsync("Txn", CallKind.RepeatableWrite, request, static (c, r, o) => c.KVClient.TxnAsync(r, o), cancellationToken, unanswered: unanswered);
 
     /// <summary>Deletes what nobody makes again.</summary>
     internal Task<DeleteRangeResponse> DeleteRepeatablyAsync(ByteString key, CancellationToken cancellationToken) =>

@@ -262,21 +262,24 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
             Success = { Txn.Put(_layout.VersionKey, MembershipCodec.Encode(tableVersion.Version, writeId)), Txn.Put(row, value) },
             Failure = { Txn.Get(_layout.VersionKey), Txn.Get(row) },
         };
+        var started = _etcd.Time.GetTimestamp();
+        var mayBeApplied = false;
         for (var attempt = 1; ; attempt++)
         {
             try
             {
-                var response = await _etcd.TxnAsync(request, cancellationToken).ConfigureAwait(false);
-                if (response.Succeeded || (attempt > 1 && WasOurs(response, row, expectedRow, expectedVersion, tableVersion.Version, writeId)))
+                // Both tokens are revisions, which never come back: whichever attempt comes first, no other is applied after it.
+                var response = await _etcd.TxnRepeatablyAsync(request, cancellationToken, () => mayBeApplied = true).ConfigureAwait(false);
+                if (response.Succeeded || (mayBeApplied && WasOurs(response, row, expectedRow, expectedVersion, tableVersion.Version, writeId)))
                     return true;
                 EtcdMeter.Conflicts.Add(1);
                 return false;
             }
-            catch (EtcdException exception) when (exception.OutcomeUnknown && attempt < MaxAttemptsOfOneWrite)
+            catch (EtcdException exception) when (exception.OutcomeUnknown && attempt < MaxAttemptsOfOneWrite && _etcd.Time.GetElapsedTime(started) < _etcd.Options.RequestTimeout * 1.5)
             {
                 Log.Resolving(_logger, exception, _layout.Prefix);
             }
-            catch (EtcdException exception) when (attempt > 1 && !exception.OutcomeUnknown)
+            catch (EtcdException exception) when (mayBeApplied && !exception.OutcomeUnknown)
             {
                 // Only this attempt is known to have failed; the one before it may have been applied.
                 throw Unknown(row, exception.Code, exception.Message, exception);

@@ -24,6 +24,30 @@ public abstract class TableUnknownOutcomeTests(SharedEtcd etcd)
         Assert.Equal(scene.Before.Version.Version + 1, (await scene.Others.ReadAllAsync()).Version.Version);
     }
 
+    /// <summary>With another member there a write does not wait for the silent one for all of its time.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task Update_MemberKeepsSilent_IsMadeOnceAndSoonThroughAnother(bool applied)
+    {
+        await using var one = TcpProxy.Start(etcd.Server.Endpoint);
+        await using var other = TcpProxy.Start(etcd.Server.Endpoint);
+        await using var connection = Connections.Connect(one.Endpoint, other.Endpoint);
+        await using var table = connection.Table(new() { ServiceId = "service", ClusterId = $"{Guid.NewGuid():N}" });
+        await table.InitializeMembershipTableAsync(true);
+        await table.InsertAsync(Silos.Entry(1));
+        var before = await table.ReadRowAsync(Silos.Address(1));
+        var used = one.Accepted > 0 ? one : other;
+        if (applied)
+            used.StallAnswers();
+        else
+            used.Stall();
+        var clock = Stopwatch.StartNew();
+        Assert.True(await table.UpdateRowAsync(Silos.Entry(1, SiloStatus.ShuttingDown), before.Members[0].Item2, before.Version.Next()));
+        Assert.InRange(clock.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(3));
+        Assert.Equal(before.Version.Version + 1, (await table.ReadAllAsync()).Version.Version);
+    }
+
     [Fact]
     public async Task Update_AppliedAndFollowedByAWriteOfAnotherRow_AnswersTrue()
     {
