@@ -11,6 +11,7 @@ public sealed class OutageTests
     private static readonly TimeSpan Recovery = TimeSpan.FromSeconds(3);
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task Calls_OneServerBackAfterTenSeconds_SucceedWithinThree()
     {
         await using var etcd = await EtcdServer.StartAsync();

@@ -64,6 +64,7 @@ public sealed class LockProcessTests(ITestOutputHelper output)
     }
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task FrozenHolders_WriteNothingStale_ThroughAFence_AndWithoutOneTheyDo()
     {
         const string Register = "register";

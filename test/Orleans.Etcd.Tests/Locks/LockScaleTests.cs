@@ -13,6 +13,7 @@ public sealed class LockScaleTests(ITestOutputHelper output)
     private static readonly TimeSpan Ttl = TimeSpan.FromSeconds(15);
 
     [Fact]
+    [Trait("Category", "Long")]
     [Trait("Category", "Soak")]
     public async Task TenThousandLocks_HangOnOneLease_RenewedEveryThirdOfItsTtl()
     {

@@ -97,6 +97,7 @@ public sealed class LockTests(LockCluster cluster) : IClassFixture<LockCluster>
     }
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task LongWait_OutlivesManyCalls()
     {
         // One call ends after 10 s at the latest.

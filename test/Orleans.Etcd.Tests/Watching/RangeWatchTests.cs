@@ -133,6 +133,7 @@ public abstract class RangeWatchTests(SharedEtcd shared) : IAsyncLifetime
     }
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task Batches_ConsumerReadsNothing_AnotherWatchIsPrompt()
     {
         var big = new ReferenceLog(_direct, _prefix, Random.Shared.Next(), valueSize: 50_000);
