@@ -10,7 +10,12 @@ using Orleans.Etcd.Tests.Silo;
 // One silo, from options such as --Endpoints=http://127.0.0.1:2379 --ClusterId=c --SiloPort=1 --GatewayPort=2; over Redis
 // where --Redis=host:port says so, to compare with. With --Role=client a client instead.
 var builder = Host.CreateApplicationBuilder(args);
-builder.Logging.SetMinimumLevel(LogLevel.Warning).AddFilter("Orleans.Etcd", LogLevel.Information);
+builder.Logging.SetMinimumLevel(LogLevel.Warning).AddFilter("Orleans.Etcd", LogLevel.Information).AddSimpleConsole(console =>
+{
+    console.SingleLine = true;
+    console.UseUtcTimestamp = true;
+    console.TimestampFormat = "HH:mm:ss.fff ";
+});
 var configuration = builder.Configuration;
 if (configuration["Role"] == "client")
 {

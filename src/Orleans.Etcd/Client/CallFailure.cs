@@ -19,13 +19,13 @@ internal readonly record struct CallFailure(EtcdErrorCode Code, bool MayBeApplie
     /// <summary>Whether another member, or another attempt, may do better.</summary>
     public bool TryElsewhere => BlamesToken || Code is EtcdErrorCode.Unavailable or EtcdErrorCode.Timeout or EtcdErrorCode.TlsFailure;
 
+    /// <summary>No answer within this time. Where gRPC was asked to end the call it calls that a cancellation by the client, which an operator would take for the application's.</summary>
+    public static CallFailure Silence(TimeSpan time, Exception? exception) =>
+        new(EtcdErrorCode.Timeout, MayBeApplied: true, BlamesToken: false, new TimeoutException($"no answer within {time.TotalSeconds:0.###} s.", exception));
+
     /// <param name="exception">What was thrown.</param>
-    /// <param name="within">The time that was given, where it ran out; else null.</param>
-    public static CallFailure Classify(Exception exception, TimeSpan? within)
+    public static CallFailure Classify(Exception exception)
     {
-        // gRPC calls it a cancellation by the client, which an operator would take for the application's.
-        if (within is { } time)
-            return new(EtcdErrorCode.Timeout, MayBeApplied: true, BlamesToken: false, new TimeoutException($"no answer within {time.TotalSeconds:0.###} s.", exception));
         if (exception is not RpcException rpc)
             return new(EtcdErrorCode.Unavailable, MayBeApplied: true, BlamesToken: false, exception);
 

@@ -15,6 +15,7 @@ internal sealed class EndpointPool : IDisposable
     private readonly TimeProvider _time;
     private readonly TimeSpan _connectTimeout;
     private int _current;
+    private TaskCompletionSource _recovered = NewSignal();
 
     public EndpointPool(EtcdOptions options, TimeProvider time)
     {
@@ -30,6 +31,9 @@ internal sealed class EndpointPool : IDisposable
     public IReadOnlyList<Uri> Addresses => [.. _endpoints.Select(endpoint => endpoint.Address)];
 
     public string Description { get; }
+
+    /// <summary>Completes when a member answers next that did not before: a reason to try sooner what has failed.</summary>
+    public Task Recovered => Volatile.Read(ref _recovered).Task;
 
     public EtcdEndpoint Current => _endpoints[Volatile.Read(ref _current)];
 
@@ -139,6 +143,8 @@ internal sealed class EndpointPool : IDisposable
             endpoint.Failing = false;
             endpoint.Hung = false;
         }
+
+        Interlocked.Exchange(ref _recovered, NewSignal()).TrySetResult();
     }
 
     public void Dispose()
@@ -146,6 +152,8 @@ internal sealed class EndpointPool : IDisposable
         foreach (var endpoint in _endpoints)
             endpoint.Dispose();
     }
+
+    private static TaskCompletionSource NewSignal() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 
     // One that refuses costs a moment, one that hangs a whole timeout: those come last for a while, and then have their
     // turn like the others, since they may be the only ones left; otherwise the longest since a failure.

@@ -16,6 +16,7 @@ public sealed partial class EtcdConnection
         bool withToken = true,
         Action? unanswered = null)
         where TRequest : IMessage
+        where TResponse : class
     {
         ArgumentNullException.ThrowIfNull(request);
         var started = Time.GetTimestamp();
@@ -47,9 +48,11 @@ public sealed partial class EtcdConnection
         Action? unanswered,
         CancellationToken cancellationToken)
         where TRequest : IMessage
+        where TResponse : class
     {
         var retry = new RetryBudget(_pool.Count);
         var mayBeApplied = false;
+        using var late = new LateAnswer<TResponse>(_pool);
         while (true)
         {
             cancellationToken.ThrowIfCancellationRequested();
@@ -62,26 +65,42 @@ public sealed partial class EtcdConnection
             var time = left < patience ? left : patience;
             EtcdMeter.Requests.Add(1, new KeyValuePair<string, object?>("operation", operation));
             CallFailure failure;
-            bool hung;
+            var hung = false;
             // A token and not gRPC's own deadline, which follows the wall clock and its jumps.
-            using (var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken))
+            var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+            AsyncUnaryCall<TResponse>? call = null;
+            try
             {
-                deadline.CancelAfter(time);
-                try
+                deadline.CancelAfter(left < Options.RequestTimeout ? left : Options.RequestTimeout);
+                call = send(endpoint.Connection, request, new CallOptions(Headers(token), cancellationToken: deadline.Token));
+                if (!call.ResponseAsync.IsCompleted)
+                    await late.OrAsync(call.ResponseAsync, time).ConfigureAwait(false);
+                if (call.ResponseAsync.IsCompleted)
                 {
-                    using var call = send(endpoint.Connection, request, new CallOptions(Headers(token), cancellationToken: deadline.Token));
-                    var response = await call.ResponseAsync.ConfigureAwait(false);
+                    var answer = await call.ResponseAsync.ConfigureAwait(false);
                     _pool.Succeed(endpoint);
-                    return response;
+                    return answer;
                 }
-                catch (Exception exception) when (IsFailure(exception))
-                {
-                    if (cancellationToken.IsCancellationRequested)
-                        throw new OperationCanceledException($"etcd {operation} was cancelled.", exception, cancellationToken);
-                    failure = CallFailure.Classify(exception, deadline.IsCancellationRequested ? time : null);
-                    // Silent for as long as it takes to say so; where others had spent the time, that is no judgement of this one.
-                    hung = deadline.IsCancellationRequested && time >= patience / 2;
-                }
+
+                late.Follow(endpoint, call, deadline);
+                (call, deadline) = (null, null);
+                if (late.Response is { } earlier)
+                    return earlier;
+                failure = CallFailure.Silence(time, exception: null);
+                // Silent for as long as it takes to say so; where others had spent the time, that is no judgement of this one.
+                hung = time >= patience / 2;
+            }
+            catch (Exception exception) when (IsFailure(exception))
+            {
+                if (cancellationToken.IsCancellationRequested)
+                    throw new OperationCanceledException($"etcd {operation} was cancelled.", exception, cancellationToken);
+                hung = deadline?.IsCancellationRequested is true && time >= patience / 2;
+                failure = deadline?.IsCancellationRequested is true ? CallFailure.Silence(time, exception) : CallFailure.Classify(exception);
+            }
+            finally
+            {
+                call?.Dispose();
+                deadline?.Dispose();
             }
 
             if (hung)
@@ -95,6 +114,8 @@ public sealed partial class EtcdConnection
                 unanswered?.Invoke();
             var mayRepeat = failure.TryElsewhere && (kind != CallKind.Write || !failure.MayBeApplied);
             var pause = mayRepeat ? retry.Next(failure, Time.GetElapsedTime(started), Options.RequestTimeout) : null;
+            if (late.Response is { } response)
+                return response;
             if (pause is null)
                 throw (failure with { MayBeApplied = mayBeApplied }).ToException(operation, isWrite: kind != CallKind.Read, Description);
             Log.Retrying(_logger, failure.Exception, operation, endpoint.Address, failure.Code);

@@ -67,7 +67,7 @@ public sealed partial class EtcdConnection
     {
         EtcdMeter.RequestErrors.Add(1, new KeyValuePair<string, object?>("operation", "Probe"), new KeyValuePair<string, object?>("error", EtcdErrorCode.Timeout));
         NoteSilence(endpoint);
-        MoveOn("Probe", endpoint, token: null, CallFailure.Classify(exception, patience), hung: true, patience);
+        MoveOn("Probe", endpoint, token: null, CallFailure.Silence(patience, exception), hung: true, patience);
         // Streams may be on a member that calls have left long ago.
         endpoint.Suspect();
     }

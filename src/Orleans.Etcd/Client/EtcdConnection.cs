@@ -28,6 +28,9 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
 {
     private static readonly TimeSpan RenewalPatience = TimeSpan.FromSeconds(1);
 
+    // So that not all streams of all processes come back at one moment.
+    private static readonly TimeSpan AfterRecovery = TimeSpan.FromMilliseconds(200);
+
     private readonly ILogger _logger;
     private readonly EndpointPool _pool;
     private readonly AuthToken? _token;
@@ -157,8 +160,27 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
         }
     }
 
-    internal Task<LeaseGrantResponse> GrantAsync(LeaseGrantRequest request, CancellationToken cancellationToken) =>
-        CallAsync("LeaseGrant", CallKind.Write, request, static (c, r, o) => c.LeaseClient.LeaseGrantAsync(r, o), cancellationToken);
+    /// <summary>Grants a lease under an id of the caller's own, so that asking again finds the one granted before instead of making two.</summary>
+    internal async Task<LeaseGrantResponse> GrantAsync(LeaseGrantRequest request, CancellationToken cancellationToken)
+    {
+        var started = Time.GetTimestamp();
+        var repeated = false;
+        while (true)
+        {
+            try
+            {
+                return await CallAsync("LeaseGrant", CallKind.RepeatableWrite, request, static (c, r, o) => c.LeaseClient.LeaseGrantAsync(r, o), cancellationToken, unanswered: () => repeated = true).ConfigureAwait(false);
+            }
+            catch (EtcdException exception) when (repeated && CallFailure.IsLeaseThere(exception))
+            {
+                return new LeaseGrantResponse { ID = request.ID, TTL = request.TTL };
+            }
+            catch (EtcdException exception) when (exception.OutcomeUnknown && Time.GetElapsedTime(started) < 1.5 * Options.RequestTimeout)
+            {
+                // A single member kept silent for one timeout, and there is time for another.
+            }
+        }
+    }
 
     internal Task<LeaseRevokeResponse> RevokeAsync(long leaseId, CancellationToken cancellationToken) =>
         CallAsync("LeaseRevoke", CallKind.RepeatableWrite, new LeaseRevokeRequest { ID = leaseId }, static (c, r, o) => c.LeaseClient.LeaseRevokeAsync(r, o), cancellationToken);
@@ -201,6 +223,15 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
     {
         if (_pool.NoteSilence(endpoint))
             Log.Reconnecting(_logger, endpoint.Address, Options.ConnectTimeout);
+    }
+
+    /// <summary>A pause before another attempt at a stream; cut short, but for a little, where a call shows that etcd answers again.</summary>
+    internal async Task PauseAsync(TimeSpan pause, CancellationToken cancellationToken)
+    {
+        var waiting = Task.Delay(Backoff.Jittered(pause), Time, cancellationToken);
+        await Task.WhenAny(waiting, _pool.Recovered).ConfigureAwait(false);
+        if (!waiting.IsCompleted)
+            await Task.WhenAny(waiting, Task.Delay(Backoff.Jittered(AfterRecovery), Time, cancellationToken)).ConfigureAwait(false);
     }
 
     /// <summary>Says that something came over a stream.</summary>
@@ -250,7 +281,7 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
     /// <summary>The exception of a stream that ended; its token is dropped where that is to blame.</summary>
     private EtcdException Translate(string operation, EtcdEndpoint endpoint, Exception exception, string? token)
     {
-        var failure = CallFailure.Classify(exception, within: null);
+        var failure = CallFailure.Classify(exception);
         if (failure.BlamesToken)
             Invalidate(token);
         return failure.ToException(operation, isWrite: false, endpoint.Address.GetLeftPart(UriPartial.Authority));

@@ -1,39 +1,34 @@
 namespace Orleans.Etcd;
 
 /// <summary>
-/// How often and how soon a call is tried again, and how long an attempt may take. After a silence three more members are asked
-/// at most, or the same ones again, and never a single one; a refused token is renewed once; quick failures go on, every member once and then a pause, and no
-/// attempt after one begins later than the time of one timeout unless a member has not been asked at all. Invariant: all attempts
-/// together, with the fetching of tokens, take at most twice the timeout, in whatever order failures and silence follow
-/// each other.
+/// How often and how soon a call is tried again, and how long it waits for an attempt before it begins another. Where there are
+/// several members a silence is followed by another attempt for as long as there is time, and where there is one by none; a
+/// refused token is renewed once; quick failures go on, every member once and then a pause, and no attempt after one begins later
+/// than the time of one timeout unless a member has not been asked at all. Invariant: all attempts together, with the fetching of
+/// tokens, take at most twice the timeout, in whatever order failures and silence follow each other.
 /// </summary>
 internal struct RetryBudget(int members)
 {
     private static readonly TimeSpan FirstBackoff = TimeSpan.FromMilliseconds(25);
     private static readonly TimeSpan LongestBackoff = TimeSpan.FromMilliseconds(400);
 
-    // 1.5 s of 5. An election takes up to three of these (2 s at most for the others to notice, and again where the vote is split),
-    // and what is sent on to a leader before they did is lost; all of them and a whole timeout fit into two.
+    // 1.5 s of 5. An election takes up to three of these (2 s at most for the others to notice, and again where the vote is split).
     private const double ShortShare = 0.3;
-    private const int MostShort = 3;
     private static readonly TimeSpan LeastShort = TimeSpan.FromMilliseconds(500);
 
     private int _attempts;
-    private int _timeouts;
     private int _refusals;
     private TimeSpan _backoff = FirstBackoff;
-
-    private readonly int ShortOnes => members > 1 ? MostShort : 0;
 
     /// <summary>The time left for everything that is still to be done; zero when there is none.</summary>
     public static TimeSpan Left(TimeSpan elapsed, TimeSpan timeout) => elapsed < 2 * timeout ? (2 * timeout) - elapsed : TimeSpan.Zero;
 
     /// <summary>
-    /// How long the next attempt may take. Less where another may follow on another member: what a member has sent on to a
+    /// How long the next attempt is waited for. Less where another may follow on another member: what a member has sent on to a
     /// leader that is just dying is lost without a word, etcd itself waits 7 s before it says so, and the next may be that leader.
     /// </summary>
     public readonly TimeSpan Patience(bool mayRepeat, TimeSpan timeout) =>
-        mayRepeat && _timeouts < ShortOnes && timeout > LeastShort ? TimeSpan.FromTicks(Math.Max((timeout * ShortShare).Ticks, LeastShort.Ticks)) : timeout;
+        mayRepeat && members > 1 && timeout > LeastShort ? TimeSpan.FromTicks(Math.Max((timeout * ShortShare).Ticks, LeastShort.Ticks)) : timeout;
 
     /// <summary>The pause before another attempt, or null when there is to be none.</summary>
     public TimeSpan? Next(in CallFailure failure, TimeSpan elapsed, TimeSpan timeout)
@@ -44,7 +39,7 @@ internal struct RetryBudget(int members)
         if (failure.BlamesToken)
             return ++_refusals > 1 ? null : TimeSpan.Zero;
         if (failure.Code == EtcdErrorCode.Timeout)
-            return ++_timeouts > ShortOnes ? null : TimeSpan.Zero;
+            return members > 1 ? TimeSpan.Zero : null;
         if (_attempts < members)
             return TimeSpan.Zero;
         // A member whose certificate is wrong will not have another soon.

@@ -60,8 +60,9 @@ public sealed class EtcdOptions
 
     /// <summary>
     /// The longest that one attempt of a call may take. Default 5 s; 100 ms to 5 min. A call that times out on one
-    /// member is tried on others where that is safe, and ends within twice this time. Where there are several members, each of the
-    /// first three attempts of a call that may be repeated gets three tenths of it: a leader that dies takes with it what was sent on to it.
+    /// member is tried on others where that is safe, and ends within twice this time. Where there are several members, a call that
+    /// may be repeated and has had no answer for three tenths of it is sent to another member as well, and so on; the first answer
+    /// counts. A leader that dies takes with it what was sent on to it.
     /// </summary>
     public TimeSpan RequestTimeout { get; set; } = TimeSpan.FromSeconds(5);
 

@@ -36,20 +36,10 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : ILeaseKee
         ArgumentOutOfRangeException.ThrowIfLessThan(ttl, TimeSpan.FromSeconds(1));
         ArgumentOutOfRangeException.ThrowIfGreaterThan(ttl, TimeSpan.FromDays(365));
         var seconds = (long)Math.Ceiling(ttl.TotalSeconds);
-        // An id of our own: when the answer to a grant is lost, asking again finds the lease instead of making two.
         var request = new LeaseGrantRequest { ID = Random.Shared.NextInt64(1, long.MaxValue), TTL = seconds };
         var sent = _time.GetTimestamp();
-        try
-        {
-            var response = await connection.GrantAsync(request, cancellationToken).ConfigureAwait(false);
-            seconds = response.TTL;
-        }
-        catch (EtcdException exception) when (exception.OutcomeUnknown)
-        {
-            seconds = await GrantAgainAsync(request, cancellationToken).ConfigureAwait(false);
-        }
-
-        var lease = new EtcdLease(this, _time, request.ID, TimeSpan.FromSeconds(seconds), sent);
+        var response = await connection.GrantAsync(request, cancellationToken).ConfigureAwait(false);
+        var lease = new EtcdLease(this, _time, request.ID, TimeSpan.FromSeconds(response.TTL), sent);
         lock (_lock)
         {
             // The answer may have come after the deadline: then it is not ours to renew.
@@ -194,19 +184,6 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : ILeaseKee
         catch (ObjectDisposedException)
         {
             return true;
-        }
-    }
-
-    private async Task<long> GrantAgainAsync(LeaseGrantRequest request, CancellationToken cancellationToken)
-    {
-        try
-        {
-            var response = await connection.GrantAsync(request, cancellationToken).ConfigureAwait(false);
-            return response.TTL;
-        }
-        catch (EtcdException exception) when (CallFailure.IsLeaseThere(exception))
-        {
-            return request.TTL;
         }
     }
 

@@ -23,6 +23,9 @@ internal sealed partial class RangeWatch : IAsyncDisposable
     private const int BufferedBatches = 256;
     private const int SilentPeriods = 3;
     private static readonly TimeSpan FirstBackoff = TimeSpan.FromMilliseconds(25);
+
+    // etcd lets watches that start in the past catch up every 100 ms.
+    private static readonly TimeSpan FirstProgress = TimeSpan.FromMilliseconds(150);
     private static readonly TimeSpan LongestBackoff = TimeSpan.FromSeconds(1);
 
     private readonly EtcdConnection _etcd;
@@ -146,7 +149,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
             return;
         var backoff = FirstBackoff * Math.Pow(2, Math.Min(_failures, 10));
         backoff = backoff < LongestBackoff ? backoff : LongestBackoff;
-        await Task.Delay(Backoff.Jittered(backoff), _etcd.Time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        await _etcd.PauseAsync(backoff, _stop.Token).ConfigureAwait(false);
     }
 
     private async Task ReadRangeAsync()
@@ -171,23 +174,27 @@ internal sealed partial class RangeWatch : IAsyncDisposable
         var pending = new List<Event>();
         var created = false;
         var silent = 0;
+        var interval = _etcd.Options.WatchProgressInterval;
+        // etcd answers the first question for progress only if the watch has caught up by then, and does not say that it has not.
+        var between = FirstProgress < interval ? FirstProgress : interval;
         Task<bool>? next = null;
         while (true)
         {
             next ??= stream.MoveNextAsync();
-            var patience = created ? _etcd.Options.WatchProgressInterval : _etcd.Options.RequestTimeout;
+            var patience = created ? between : _etcd.Options.RequestTimeout;
             if (!next.IsCompleted)
                 await ((Task)next.WaitAsync(patience, _etcd.Time, _stop.Token)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             _stop.Token.ThrowIfCancellationRequested();
             if (!next.IsCompleted)
             {
-                if (!created || ++silent >= SilentPeriods)
+                if (!created || (between == interval && ++silent >= SilentPeriods))
                 {
                     _etcd.NoteSilence(stream.Endpoint);
                     return Avoid(stream.Endpoint, "no answer");
                 }
 
-                await RequestProgressAsync(stream, patience).ConfigureAwait(false);
+                await RequestProgressAsync(stream, _etcd.Options.RequestTimeout).ConfigureAwait(false);
+                between = Backoff.Longer(between, interval);
                 continue;
             }
 
@@ -207,10 +214,11 @@ internal sealed partial class RangeWatch : IAsyncDisposable
                 if (_opened)
                     EtcdMeter.WatchReopens.Add(1);
                 _opened = true;
-                await RequestProgressAsync(stream, patience).ConfigureAwait(false);
+                await RequestProgressAsync(stream, _etcd.Options.RequestTimeout).ConfigureAwait(false);
                 continue;
             }
 
+            between = interval;
             pending.AddRange(response.Events);
             if (response.Fragment)
                 continue;

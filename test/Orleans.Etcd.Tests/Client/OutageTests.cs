@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Orleans.Etcd.Testing;
+using Orleans.Etcd.Tests.Testing;
 using Xunit;
 
 namespace Orleans.Etcd.Tests.Client;
@@ -78,25 +79,50 @@ public sealed class OutageTests
         Assert.InRange(clock.Elapsed, TimeSpan.FromSeconds(4.5), TimeSpan.FromSeconds(6.5));
     }
 
-    /// <summary>While a leader is elected, what goes to any member may be lost; the first that has one is asked again.</summary>
-    [Fact]
-    public async Task Calls_ThatMayBeRepeated_ComeBackToAMemberThatKeptSilentBefore()
+    /// <summary>While a leader is elected, what goes to any member may be lost, or waits there for one: none is given up for another.</summary>
+    [Theory]
+    [InlineData(2.2, 0)]
+    [InlineData(6.5, 2)]
+    public async Task Calls_ThatMayBeRepeated_EndWithWhicheverMemberAnswersFirst(double afterSeconds, int place)
     {
         await using var etcd = await EtcdServer.StartAsync();
         TcpProxy[] proxies = [TcpProxy.Start(etcd.Endpoint), TcpProxy.Start(etcd.Endpoint), TcpProxy.Start(etcd.Endpoint)];
         await using var connection = Connections.Connect([.. proxies.Select(proxy => proxy.Endpoint)]);
         await connection.PutAsync("a", "1");
-        var first = proxies.Single(proxy => proxy.Accepted > 0);
         foreach (var proxy in proxies)
             proxy.Stall();
+        var after = TimeSpan.FromSeconds(afterSeconds);
         var clock = Stopwatch.StartNew();
         var calling = connection.TxnRepeatablyAsync(new() { Success = { Txn.Put(Connections.Bytes("a"), Connections.Bytes("2")) } }, CancellationToken.None);
-        await Task.Delay(TimeSpan.FromSeconds(3.5));
-        first.Pass();
+        await Task.Delay(after);
+        // The one in use is asked first, and then the others.
+        proxies.OrderByDescending(proxy => proxy.Accepted).ElementAt(place).Pass();
         await calling;
-        Assert.InRange(clock.Elapsed, TimeSpan.FromSeconds(3.5), TimeSpan.FromSeconds(6.5));
+        Assert.InRange(clock.Elapsed, after, after + TimeSpan.FromSeconds(0.7));
         foreach (var proxy in proxies)
             await proxy.DisposeAsync();
+    }
+
+    /// <summary>Watches pause for up to a second between attempts; a call that succeeds again says that they need not.</summary>
+    [Fact]
+    public async Task Watches_OutageOver_FollowAsSoonAsACallSucceeds()
+    {
+        await using var etcd = await EtcdServer.StartAsync();
+        await using var proxy = TcpProxy.Start(etcd.Endpoint);
+        await using var connection = etcd.Connect(through: proxy.Endpoint);
+        var watches = Enumerable.Range(0, 20).Select(i => new RangeWatch(connection, $"watched/{i}/")).ToArray();
+        await Task.WhenAll(watches.Select(watch => watch.Batches.ReadAsync().AsTask()));
+        proxy.Refuse();
+        await Task.Delay(TimeSpan.FromSeconds(4));
+        await Assert.ThrowsAsync<EtcdException>(() => connection.GetAsync("a"));
+        Assert.All(watches, watch => Assert.NotNull(watch.LastError));
+        proxy.Pass();
+        await connection.GetAsync("a");
+        var since = Stopwatch.StartNew();
+        await Eventually.IsTrueAsync(() => watches.All(watch => watch.LastError is null), "all follow again");
+        Assert.InRange(since.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(0.5));
+        foreach (var watch in watches)
+            await watch.DisposeAsync();
     }
 
     /// <summary>A connection that gets nowhere is given up, though nothing ever refuses it.</summary>
