@@ -54,6 +54,7 @@ internal static class Plan
 public abstract class DeploymentFixture(string version) : IAsyncLifetime
 {
     private Deployment? _deployment;
+    private Health? _first;
     private int _runs;
 
     public Task InitializeAsync() => Task.CompletedTask;
@@ -71,7 +72,7 @@ public abstract class DeploymentFixture(string version) : IAsyncLifetime
         report.Save();
         if (report.Verdict != "pass" && Interlocked.Exchange(ref _deployment, null) is { } broken)
         {
-            _runs = 0;
+            (_runs, _first) = (0, null);
             await broken.DisposeAsync();
         }
 
@@ -87,7 +88,11 @@ public abstract class DeploymentFixture(string version) : IAsyncLifetime
             _deployment ??= await Deployment.StartAsync(version, Plan.Silos, Environment.GetEnvironmentVariable("ORLEANS_ETCD_FAULT_NETWORK") == "loopback");
             var report = await FaultRun.RunAsync(_deployment, seed, schedule);
             _runs++;
-            return report.Verdict == "pass" ? report with { Health = await Health.OfAsync(_deployment), RunsOfDeployment = _runs } : report;
+            if (report.Verdict != "pass")
+                return report;
+            var health = await Health.OfAsync(_deployment);
+            _first ??= health;
+            return report with { Health = health, RunsOfDeployment = _runs, Violations = [.. health.GrownSince(_first)] };
         }
         catch (Exception exception) when (exception is not OutOfMemoryException)
         {

@@ -17,8 +17,9 @@ internal sealed partial class SiloProcess : IAsyncDisposable
     private const int Sigstop = 19;
 
     private readonly Process _process;
-    private readonly StringBuilder _output = new();
+    private readonly object _lock = new();
     private readonly Dictionary<string, string> _statuses = [];
+    private StringBuilder _output = new();
 
     private SiloProcess(string name, Process process, IPEndPoint endpoint, int gatewayPort)
     {
@@ -42,14 +43,21 @@ internal sealed partial class SiloProcess : IAsyncDisposable
 
     public bool HasExited => _process.HasExited;
 
-    /// <summary>What it has written so far.</summary>
+    /// <summary>What it has written so far, or since <see cref="Forget"/>.</summary>
     public string Output
     {
         get
         {
-            lock (_output)
+            lock (_lock)
                 return _output.ToString();
         }
+    }
+
+    /// <summary>Forgets what it has written so far.</summary>
+    public void Forget()
+    {
+        lock (_lock)
+            _output = new();
     }
 
     /// <summary>Starts one; the settings are those of <see cref="EtcdOptions"/> and of the silo's own program.</summary>
@@ -86,7 +94,7 @@ internal sealed partial class SiloProcess : IAsyncDisposable
     /// <summary>The silos that this silo's own view shows as active now.</summary>
     public IReadOnlyCollection<string> ActiveSilos()
     {
-        lock (_output)
+        lock (_lock)
             return [.. _statuses.Where(silo => silo.Value == nameof(SiloStatus.Active)).Select(silo => silo.Key[..silo.Key.IndexOf('@', StringComparison.Ordinal)])];
     }
 
@@ -133,7 +141,7 @@ internal sealed partial class SiloProcess : IAsyncDisposable
 
     private void Note(string? line)
     {
-        lock (_output)
+        lock (_lock)
         {
             _output.AppendLine(line);
             if (line?.Split(' ') is ["membership", var silo, var status, ..])

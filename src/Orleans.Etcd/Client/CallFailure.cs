@@ -19,6 +19,9 @@ internal readonly record struct CallFailure(EtcdErrorCode Code, bool MayBeApplie
     /// <summary>Whether another member, or another attempt, may do better.</summary>
     public bool TryElsewhere => BlamesToken || Code is EtcdErrorCode.Unavailable or EtcdErrorCode.Timeout or EtcdErrorCode.TlsFailure;
 
+    /// <summary>Whether nothing came at all. etcd also answers that something took too long.</summary>
+    public bool IsSilence => Exception is TimeoutException;
+
     /// <summary>No answer within this time. Where gRPC was asked to end the call it calls that a cancellation by the client, which an operator would take for the application's.</summary>
     public static CallFailure Silence(TimeSpan time, Exception? exception) =>
         new(EtcdErrorCode.Timeout, MayBeApplied: true, BlamesToken: false, new TimeoutException($"no answer within {time.TotalSeconds:0.###} s.", exception));

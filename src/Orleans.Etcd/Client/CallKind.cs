@@ -9,6 +9,9 @@ internal enum CallKind
     /// <summary>A write that changes nothing when it is applied twice: always.</summary>
     RepeatableWrite,
 
+    /// <summary>The same, and one that is sought for: a single member that kept silent is asked for it once more.</summary>
+    IdentifiedWrite,
+
     /// <summary>Any other write: only when it is certain that it was not applied.</summary>
     Write,
 }

@@ -58,7 +58,22 @@ public sealed partial class EtcdConnection
             cancellationToken.ThrowIfCancellationRequested();
             ObjectDisposedException.ThrowIf(IsDisposed, this);
             // Fetched before the attempt's clock starts: it is a call of its own, with its own errors.
-            var token = withToken ? await TokenAsync(started, cancellationToken).ConfigureAwait(false) : null;
+            string? token = null;
+            try
+            {
+                token = withToken ? await TokenAsync(started, cancellationToken).ConfigureAwait(false) : null;
+            }
+            catch (EtcdException exception) when (mayBeApplied && kind != CallKind.Read && late.Response is null)
+            {
+                throw new EtcdException(exception.Code, operation, $"etcd {operation} was not answered and may have been applied; then: {exception.Message}", outcomeUnknown: true, exception);
+            }
+            catch (EtcdException) when (late.Response is not null)
+            {
+                // It is not needed any more.
+            }
+
+            if (late.Response is { } earliest)
+                return earliest;
             var endpoint = _pool.Current;
             var left = RetryBudget.Left(Time.GetElapsedTime(started), Options.RequestTimeout);
             var patience = retry.Patience(kind != CallKind.Write, Options.RequestTimeout);
@@ -113,7 +128,9 @@ public sealed partial class EtcdConnection
             if (failure.MayBeApplied)
                 unanswered?.Invoke();
             var mayRepeat = failure.TryElsewhere && (kind != CallKind.Write || !failure.MayBeApplied);
-            var pause = mayRepeat ? retry.Next(failure, Time.GetElapsedTime(started), Options.RequestTimeout) : null;
+            var pause = mayRepeat ? retry.Next(failure, Time.GetElapsedTime(started), Options.RequestTimeout, kind == CallKind.IdentifiedWrite) : null;
+            if (pause is null && mayRepeat)
+                await late.WaitAsync(RetryBudget.Left(Time.GetElapsedTime(started), Options.RequestTimeout)).ConfigureAwait(false);
             if (late.Response is { } response)
                 return response;
             if (pause is null)

@@ -122,7 +122,7 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
     /// </summary>
     /// <param name="request">The request.</param>
     /// <param name="cancellationToken">Ends the wait.</param>
-    /// <param name="unanswered">Told of each attempt that may have been applied and was not answered: the answer may be to a later one.</param>
+    /// <param name="unanswered">Told of each attempt that may have been applied and was not answered: the answer may be to another one.</param>
     internal Task<TxnResponse> TxnRepeatablyAsync(TxnRequest request, CancellationToken cancellationToken, Action? unanswered = null) =>
         CallAsync("Txn", CallKind.RepeatableWrite, request, static (c, r, o) => c.KVClient.TxnAsync(r, o), cancellationToken, unanswered: unanswered);
 
@@ -163,22 +163,14 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
     /// <summary>Grants a lease under an id of the caller's own, so that asking again finds the one granted before instead of making two.</summary>
     internal async Task<LeaseGrantResponse> GrantAsync(LeaseGrantRequest request, CancellationToken cancellationToken)
     {
-        var started = Time.GetTimestamp();
         var repeated = false;
-        while (true)
+        try
         {
-            try
-            {
-                return await CallAsync("LeaseGrant", CallKind.RepeatableWrite, request, static (c, r, o) => c.LeaseClient.LeaseGrantAsync(r, o), cancellationToken, unanswered: () => repeated = true).ConfigureAwait(false);
-            }
-            catch (EtcdException exception) when (repeated && CallFailure.IsLeaseThere(exception))
-            {
-                return new LeaseGrantResponse { ID = request.ID, TTL = request.TTL };
-            }
-            catch (EtcdException exception) when (exception.OutcomeUnknown && Time.GetElapsedTime(started) < 1.5 * Options.RequestTimeout)
-            {
-                // A single member kept silent for one timeout, and there is time for another.
-            }
+            return await CallAsync("LeaseGrant", CallKind.IdentifiedWrite, request, static (c, r, o) => c.LeaseClient.LeaseGrantAsync(r, o), cancellationToken, unanswered: () => repeated = true).ConfigureAwait(false);
+        }
+        catch (EtcdException exception) when (repeated && CallFailure.IsLeaseThere(exception))
+        {
+            return new LeaseGrantResponse { ID = request.ID, TTL = request.TTL };
         }
     }
 
@@ -225,11 +217,14 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
             Log.Reconnecting(_logger, endpoint.Address, Options.ConnectTimeout);
     }
 
-    /// <summary>A pause before another attempt at a stream; cut short, but for a little, where a call shows that etcd answers again.</summary>
-    internal async Task PauseAsync(TimeSpan pause, CancellationToken cancellationToken)
+    /// <summary>Completes when a member answers a call next that did not before. To be asked for before the attempt that it may be later than.</summary>
+    internal Task Recovered => _pool.Recovered;
+
+    /// <summary>A pause before another attempt at a stream; cut short, but for a little, where calls succeed again.</summary>
+    internal async Task PauseAsync(TimeSpan pause, Task recovered, CancellationToken cancellationToken)
     {
         var waiting = Task.Delay(Backoff.Jittered(pause), Time, cancellationToken);
-        await Task.WhenAny(waiting, _pool.Recovered).ConfigureAwait(false);
+        await Task.WhenAny(waiting, recovered).ConfigureAwait(false);
         if (!waiting.IsCompleted)
             await Task.WhenAny(waiting, Task.Delay(Backoff.Jittered(AfterRecovery), Time, cancellationToken)).ConfigureAwait(false);
     }

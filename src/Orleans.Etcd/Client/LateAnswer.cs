@@ -5,12 +5,13 @@ namespace Orleans.Etcd;
 /// <summary>
 /// The attempts of one call that kept silent for so long that another was begun beside them. They are not given up: a slow
 /// etcd may still answer them, and a member between two leaders sends on what it has as soon as there is one. Invariant: once
-/// disposed, nothing of them is under way.
+/// disposed, nobody waits for them any more; etcd may apply them all the same, now or later.
 /// </summary>
 internal sealed class LateAnswer<TResponse>(EndpointPool pool) : IDisposable
     where TResponse : class
 {
-    private List<CancellationTokenSource>? _deadlines;
+    private readonly List<CancellationTokenSource> _deadlines = [];
+    private readonly List<Task> _following = [];
     private TaskCompletionSource<TResponse>? _first;
 
     /// <summary>The first answer to any of them; null while there is none.</summary>
@@ -23,16 +24,24 @@ internal sealed class LateAnswer<TResponse>(EndpointPool pool) : IDisposable
         await either.WaitAsync(time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
+    /// <summary>Waits until one of them is answered, all have failed, or the time is over. No time where there are none.</summary>
+    public async Task WaitAsync(TimeSpan time)
+    {
+        if (_first is not null && time > TimeSpan.Zero)
+            await ((Task)Task.WhenAny(_first.Task, Task.WhenAll(_following))).WaitAsync(time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+    }
+
     /// <summary>Adds an attempt, and takes over what it holds.</summary>
     public void Follow(EtcdEndpoint endpoint, AsyncUnaryCall<TResponse> attempt, CancellationTokenSource deadline)
     {
-        (_deadlines ??= []).Add(deadline);
-        _ = FollowAsync(pool, endpoint, attempt, _first ??= new TaskCompletionSource<TResponse>(TaskCreationOptions.RunContinuationsAsynchronously));
+        _first ??= new TaskCompletionSource<TResponse>(TaskCreationOptions.RunContinuationsAsynchronously);
+        _deadlines.Add(deadline);
+        _following.Add(FollowAsync(pool, endpoint, attempt, _first));
     }
 
     public void Dispose()
     {
-        foreach (var deadline in _deadlines ?? [])
+        foreach (var deadline in _deadlines)
         {
             deadline.Cancel();
             deadline.Dispose();

@@ -2,8 +2,8 @@ namespace Orleans.Etcd;
 
 /// <summary>
 /// How often and how soon a call is tried again, and how long it waits for an attempt before it begins another. Where there are
-/// several members a silence is followed by another attempt for as long as there is time, and where there is one by none; a
-/// refused token is renewed once; quick failures go on, every member once and then a pause, and no attempt after one begins later
+/// several members a silence is followed by another attempt for as long as there is time for one that says something, and where
+/// there is one by none, or by one for a call that insists; a refused token is renewed once; quick failures go on, every member once and then a pause, and no attempt after one begins later
 /// than the time of one timeout unless a member has not been asked at all. Invariant: all attempts together, with the fetching of
 /// tokens, take at most twice the timeout, in whatever order failures and silence follow each other.
 /// </summary>
@@ -17,6 +17,7 @@ internal struct RetryBudget(int members)
     private static readonly TimeSpan LeastShort = TimeSpan.FromMilliseconds(500);
 
     private int _attempts;
+    private int _silences;
     private int _refusals;
     private TimeSpan _backoff = FirstBackoff;
 
@@ -30,16 +31,20 @@ internal struct RetryBudget(int members)
     public readonly TimeSpan Patience(bool mayRepeat, TimeSpan timeout) =>
         mayRepeat && members > 1 && timeout > LeastShort ? TimeSpan.FromTicks(Math.Max((timeout * ShortShare).Ticks, LeastShort.Ticks)) : timeout;
 
-    /// <summary>The pause before another attempt, or null when there is to be none.</summary>
-    public TimeSpan? Next(in CallFailure failure, TimeSpan elapsed, TimeSpan timeout)
+    /// <summary>The pause before another attempt, or null when none is to be begun.</summary>
+    /// <param name="failure">Of the last.</param>
+    /// <param name="elapsed">Since the call began.</param>
+    /// <param name="timeout">Of one attempt.</param>
+    /// <param name="insists">Whether a single member that kept silent is asked once more.</param>
+    public TimeSpan? Next(in CallFailure failure, TimeSpan elapsed, TimeSpan timeout, bool insists = false)
     {
         _attempts++;
         if (elapsed >= 2 * timeout)
             return null;
         if (failure.BlamesToken)
             return ++_refusals > 1 ? null : TimeSpan.Zero;
-        if (failure.Code == EtcdErrorCode.Timeout)
-            return members > 1 ? TimeSpan.Zero : null;
+        if (failure.IsSilence)
+            return (members > 1 || (insists && ++_silences == 1)) && Left(elapsed, timeout) >= Patience(mayRepeat: true, timeout) / 2 ? TimeSpan.Zero : null;
         if (_attempts < members)
             return TimeSpan.Zero;
         // A member whose certificate is wrong will not have another soon.
@@ -48,7 +53,7 @@ internal struct RetryBudget(int members)
         if (_attempts % members != 0)
             return TimeSpan.Zero;
         var pause = _backoff * (0.5 + Random.Shared.NextDouble());
-        _backoff = TimeSpan.FromTicks(Math.Min(_backoff.Ticks * 2, LongestBackoff.Ticks));
+        _backoff = Backoff.Longer(_backoff, LongestBackoff);
         return elapsed + pause > timeout ? null : pause;
     }
 }

@@ -288,7 +288,7 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
     }
 
     /// <summary>
-    /// After an attempt without an answer, a later one found the tokens changed: by that attempt, or by another writer?
+    /// After an attempt without an answer, another one found the tokens changed: by that attempt, or by another writer?
     /// </summary>
     private bool WasOurs(TxnResponse failed, ByteString rowKey, long expectedRow, long expectedVersion, int written, string writeId)
     {

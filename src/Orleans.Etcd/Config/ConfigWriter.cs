@@ -39,7 +39,7 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
         {
             var sequence = guard?.Sequence ?? await NextSequenceAsync().ConfigureAwait(false);
             var key = layout.HistoryKey(sequence);
-            // Nor any after it: its own record may be gone again, when its answer was lost and many came after it.
+            // Nor any after it: its own record may be gone again, when its answer was lost, or is late, and many came after it.
             var from = layout.Numbers;
             from.Key = key;
             var txn = new TxnRequest { Compare = { Txn.NoneCreatedAfter(from, 0) }, Failure = { Txn.Get(from) } };

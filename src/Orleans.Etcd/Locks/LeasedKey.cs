@@ -37,7 +37,8 @@ internal sealed class LeasedKey(EtcdConnection etcd, string key)
         }
         finally
         {
-            // Nobody waits for it. It also keeps a create that is still on its way from being applied.
+            // Nobody waits for it. It also keeps a create that is still on its way from being applied, unless a grant that is still on its way comes in between: then it is
+            // free when that lease expires.
             if (!taken)
                 _ = Detached.Run(() => RevokeQuietlyAsync(lease));
         }
@@ -83,7 +84,7 @@ internal sealed class LeasedKey(EtcdConnection etcd, string key)
         try
         {
             var response = await etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
-            // Or a first attempt whose answer was lost has created it.
+            // Or another attempt has created it, whose answer was lost or is not there yet.
             return response.Succeeded || response.Responses[0].ResponseRange.Kvs.Any(kv => kv.Lease == lease);
         }
         catch (EtcdException exception) when (exception.OutcomeUnknown)

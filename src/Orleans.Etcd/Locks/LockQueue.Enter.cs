@@ -101,7 +101,7 @@ internal sealed partial class LockQueue
         };
         if (await TryRunAsync(txn).ConfigureAwait(false) is not { } response)
             return Ended;
-        // Or a first attempt whose answer was lost has done it, or another call of the same request.
+        // Or another attempt has done it, whose answer was lost or is not there yet, or another call of the same request.
         return response.Succeeded || response.Responses[0].ResponseRange.Kvs.Any(kv => kv.CreateRevision == own.CreateRevision && LockValue.Decode(kv.Value) is { Waiting: false })
             ? Granted(own.CreateRevision)
             : Ended;

@@ -51,7 +51,7 @@ internal sealed partial class LockQueue
             response = await _etcd.TxnRepeatablyAsync(removal, CancellationToken.None).ConfigureAwait(false);
         }
 
-        // Or by a first attempt whose answer was lost.
+        // Or by another attempt whose answer was lost or is not there yet.
         var removed = response.Succeeded || response.Responses.Any(one => one.ResponseRange?.Kvs.Count > 0);
         if (removed)
             Log.Forced(_logger, _layout.Name, held.Key.ToStringUtf8(), token);

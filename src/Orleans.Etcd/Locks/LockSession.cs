@@ -232,7 +232,7 @@ internal sealed partial class LockSession : IAsyncDisposable
                 Log.NotRemoved(_logger, exception, Id);
             }
 
-            await Task.Delay(pause, _time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            await Task.Delay(Backoff.Jittered(pause), _time, _stop.Token).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 }

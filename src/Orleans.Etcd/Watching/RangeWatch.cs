@@ -78,6 +78,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
     {
         while (!_stop.IsCancellationRequested && !_etcd.IsDisposed)
         {
+            var recovered = _etcd.Recovered;
             try
             {
                 await TryFollowAsync().ConfigureAwait(false);
@@ -88,7 +89,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
                 LastError = exception;
             }
 
-            await PauseAsync().ConfigureAwait(false);
+            await PauseAsync(recovered).ConfigureAwait(false);
         }
 
         _output.Writer.TryComplete();
@@ -143,13 +144,13 @@ internal sealed partial class RangeWatch : IAsyncDisposable
         _onError?.Invoke();
     }
 
-    private async Task PauseAsync()
+    private async Task PauseAsync(Task recovered)
     {
         if (_failures++ == 0)
             return;
         var backoff = FirstBackoff * Math.Pow(2, Math.Min(_failures, 10));
         backoff = backoff < LongestBackoff ? backoff : LongestBackoff;
-        await _etcd.PauseAsync(backoff, _stop.Token).ConfigureAwait(false);
+        await _etcd.PauseAsync(backoff, recovered, _stop.Token).ConfigureAwait(false);
     }
 
     private async Task ReadRangeAsync()
@@ -173,7 +174,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
         await stream.WriteAsync(CreateRequest()).WaitAsync(_etcd.Options.RequestTimeout, _etcd.Time).ConfigureAwait(false);
         var pending = new List<Event>();
         var created = false;
-        var silent = 0;
+        var heard = _etcd.Time.GetTimestamp();
         var interval = _etcd.Options.WatchProgressInterval;
         // etcd answers the first question for progress only if the watch has caught up by then, and does not say that it has not.
         var between = FirstProgress < interval ? FirstProgress : interval;
@@ -181,19 +182,21 @@ internal sealed partial class RangeWatch : IAsyncDisposable
         while (true)
         {
             next ??= stream.MoveNextAsync();
-            var patience = created ? between : _etcd.Options.RequestTimeout;
+            var left = (SilentPeriods * interval) - _etcd.Time.GetElapsedTime(heard);
+            var isLast = created && left <= between;
+            var patience = !created ? _etcd.Options.RequestTimeout : !isLast ? between : left > TimeSpan.Zero ? left : TimeSpan.Zero;
             if (!next.IsCompleted)
                 await ((Task)next.WaitAsync(patience, _etcd.Time, _stop.Token)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             _stop.Token.ThrowIfCancellationRequested();
             if (!next.IsCompleted)
             {
-                if (!created || (between == interval && ++silent >= SilentPeriods))
+                if (!created || isLast)
                 {
                     _etcd.NoteSilence(stream.Endpoint);
                     return Avoid(stream.Endpoint, "no answer");
                 }
 
-                await RequestProgressAsync(stream, _etcd.Options.RequestTimeout).ConfigureAwait(false);
+                await RequestProgressAsync(stream, interval).ConfigureAwait(false);
                 between = Backoff.Longer(between, interval);
                 continue;
             }
@@ -201,7 +204,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
             if (!await next.ConfigureAwait(false))
                 return Avoid(stream.Endpoint, "closed by etcd");
             next = null;
-            silent = 0;
+            heard = _etcd.Time.GetTimestamp();
             _etcd.NoteSign(stream.Endpoint);
             var response = stream.Current;
             if (Refusal(response, stream) is { } refusal)
@@ -214,7 +217,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
                 if (_opened)
                     EtcdMeter.WatchReopens.Add(1);
                 _opened = true;
-                await RequestProgressAsync(stream, _etcd.Options.RequestTimeout).ConfigureAwait(false);
+                await RequestProgressAsync(stream, interval).ConfigureAwait(false);
                 continue;
             }
 

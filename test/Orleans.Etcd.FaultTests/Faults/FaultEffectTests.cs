@@ -1,6 +1,7 @@
 using System.Diagnostics;
 using Orleans.Etcd.FaultTests.Runs;
 using Orleans.Etcd.Tests;
+using Orleans.Etcd.Tests.Testing;
 using Xunit;
 using Xunit.Abstractions;
 
@@ -9,8 +10,6 @@ namespace Orleans.Etcd.FaultTests.Faults;
 /// <summary>Faults that only slow down or mislead: one that has no effect would make every run pass.</summary>
 public sealed class FaultEffectTests(FaultEffectTests.Fixture fixture, ITestOutputHelper output) : IClassFixture<FaultEffectTests.Fixture>
 {
-    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(20);
-
     private Deployment Deployment => fixture.Deployment;
 
     [Fact]
@@ -22,7 +21,7 @@ public sealed class FaultEffectTests(FaultEffectTests.Fixture fixture, ITestOutp
         await using (await new LosePackets(0, 40).InjectAsync(Deployment))
         {
             // Linux waits for 200 ms at least before it sends a packet again.
-            await UntilAsync(async () => await TimeAsync(() => client.GetStringAsync(version)) > TimeSpan.FromMilliseconds(190), "one of them was late");
+            await Eventually.IsTrueAsync(async () => await TimeAsync(() => client.GetStringAsync(version)) > TimeSpan.FromMilliseconds(190), "one of them was late");
         }
     }
 
@@ -43,7 +42,7 @@ public sealed class FaultEffectTests(FaultEffectTests.Fixture fixture, ITestOutp
         Assert.True(await TimeAsync(() => etcd.PutAsync("slow", "2")) >= delay, "the write was not delayed");
         foreach (var fault in faults)
             await fault.DisposeAsync();
-        await UntilAsync(async () => await TimeAsync(() => etcd.PutAsync("slow", "3")) < delay, "writes are quick again");
+        await Eventually.IsTrueAsync(async () => await TimeAsync(() => etcd.PutAsync("slow", "3")) < delay, "writes are quick again");
     }
 
     [Fact]
@@ -59,8 +58,8 @@ public sealed class FaultEffectTests(FaultEffectTests.Fixture fixture, ITestOutp
         var config = Deployment.Clients[0].GetGrain<IConfigGrain>("clock");
         Assert.InRange(await AheadAsync(), TimeSpan.FromMinutes(-1), TimeSpan.FromMinutes(1));
         await using (await fault.InjectAsync(Deployment))
-            await UntilAsync(async () => await AheadAsync() > TimeSpan.FromMinutes(9), "the silo's commits are of later");
-        await UntilAsync(async () => await AheadAsync() < TimeSpan.FromMinutes(1), "and of now again");
+            await Eventually.IsTrueAsync(async () => await AheadAsync() > TimeSpan.FromMinutes(9), "the silo's commits are of later");
+        await Eventually.IsTrueAsync(async () => await AheadAsync() < TimeSpan.FromMinutes(1), "and of now again");
 
         async Task<TimeSpan> AheadAsync()
         {
@@ -74,15 +73,6 @@ public sealed class FaultEffectTests(FaultEffectTests.Fixture fixture, ITestOutp
         var since = Stopwatch.StartNew();
         await action();
         return since.Elapsed;
-    }
-
-    private static async Task UntilAsync(Func<Task<bool>> condition, string because)
-    {
-        for (var since = Stopwatch.StartNew(); !await condition();)
-        {
-            Assert.True(since.Elapsed < Limit, $"not within {Limit.TotalSeconds:0} s: {because}");
-            await Task.Delay(20);
-        }
     }
 
     /// <summary>A deployment with a silo.</summary>

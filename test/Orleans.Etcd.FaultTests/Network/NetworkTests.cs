@@ -1,4 +1,5 @@
 using Orleans.Etcd.Testing;
+using Orleans.Etcd.Tests.Testing;
 using Xunit;
 using Xunit.Abstractions;
 
@@ -7,8 +8,6 @@ namespace Orleans.Etcd.FaultTests.Network;
 /// <summary>The faults themselves: a cut that cuts nothing would make every run pass.</summary>
 public sealed class NetworkTests(ITestOutputHelper output)
 {
-    private static readonly TimeSpan Limit = TimeSpan.FromSeconds(20);
-
     [Theory]
     [InlineData(false, false)]
     [InlineData(false, true)]
@@ -31,7 +30,7 @@ public sealed class NetworkTests(ITestOutputHelper output)
         await using (await network.CutFromPeersAsync(index, oneWay))
         {
             // One that hears nobody gives up by itself, and the others elect another where they do not hear it either.
-            await UntilAsync(async () => !(await leader.GetRoleAsync(CancellationToken.None)).IsLeader, "it leads no longer");
+            await Eventually.IsTrueAsync(async () => !(await leader.GetRoleAsync(CancellationToken.None)).IsLeader, "it leads no longer");
         }
 
         Assert.NotNull(await etcd.GetLeaderAsync());
@@ -39,16 +38,6 @@ public sealed class NetworkTests(ITestOutputHelper output)
         {
             using var impatient = new HttpClient { Timeout = TimeSpan.FromSeconds(2) };
             await Assert.ThrowsAsync<TaskCanceledException>(() => impatient.GetAsync(new Uri(leader.ClientEndpoint, "/version")));
-        }
-    }
-
-    private static async Task UntilAsync(Func<Task<bool>> condition, string because)
-    {
-        using var limit = new CancellationTokenSource(Limit);
-        while (!await condition())
-        {
-            Assert.False(limit.IsCancellationRequested, $"not within {Limit.TotalSeconds:0} s: {because}");
-            await Task.Delay(100, CancellationToken.None);
         }
     }
 }

@@ -21,6 +21,7 @@ internal sealed class FaultRun
     /// </summary>
     public static readonly TimeSpan RecoveryLimitOfAttackedSilos = TimeSpan.FromSeconds(45);
 
+    private const int KeptOfALog = 4 << 20;
     private static readonly TimeSpan Warmth = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan WarmUpLimit = TimeSpan.FromSeconds(60);
 
@@ -218,8 +219,18 @@ internal sealed class FaultRun
         Histories = [.. workloads.SelectMany(workload => workload.Histories)],
         Records = [.. workloads.SelectMany(workload => workload.Records)],
         Log = facts.Log.Under(Deployment.KeyRoot),
-        Output = _deployment.Silos.ToDictionary(silo => silo.Name, silo => silo.Output),
+        Output = _deployment.Silos.Select(silo => (silo.Name, Text: (Func<string>)(() => silo.Output)))
+            .Concat(_deployment.Etcd.Members.Select(member => (member.Name, Text: (Func<string>)(() => Tail(member.LogFile)))))
+            .ToDictionary(process => process.Name, process => process.Text),
     };
+
+    private static string Tail(string file)
+    {
+        using var stream = new FileStream(file, FileMode.Open, FileAccess.Read, FileShare.ReadWrite | FileShare.Delete);
+        stream.Position = Math.Max(0, stream.Length - KeptOfALog);
+        using var reader = new StreamReader(stream);
+        return reader.ReadToEnd();
+    }
 
     /// <summary>A fault that goes on makes whatever else is found worth nothing.</summary>
     private async Task HealedAsync(string what, Func<Task> heal)

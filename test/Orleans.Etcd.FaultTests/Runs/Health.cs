@@ -14,6 +14,24 @@ namespace Orleans.Etcd.FaultTests.Runs;
 /// <param name="Leases">At the servers.</param>
 internal sealed partial record Health(long TestMemory, long SiloMemory, int Threads, int Descriptors, long Streams, long Watchers, int Leases)
 {
+    private const long MegaByte = 1 << 20;
+
+    /// <summary>What is more than chance since an earlier one. Silos take twice of what they begin with until their first full collections.</summary>
+    public IEnumerable<string> GrownSince(Health first)
+    {
+        (string Name, double Now, double Most)[] all =
+        [
+            ("memory of the test process in MB", TestMemory / MegaByte, (first.TestMemory / MegaByte) + 24),
+            ("memory of the silos in MB", SiloMemory / MegaByte, first.SiloMemory / MegaByte * 2.5),
+            ("threads", Threads, first.Threads + 60),
+            ("open files and sockets", Descriptors, first.Descriptors + 300),
+            ("streams at the members", Streams, first.Streams + 20),
+            ("watchers at the members", Watchers, first.Watchers + 20),
+            ("leases", Leases, first.Leases + 10),
+        ];
+        return all.Where(one => one.Now > one.Most).Select(one => string.Create(CultureInfo.InvariantCulture, $"{one.Name} have grown to {one.Now:0}, with {one.Most:0} allowed"));
+    }
+
     public static async Task<Health> OfAsync(Deployment deployment)
     {
         var memory = GC.GetTotalMemory(forceFullCollection: true);

@@ -62,9 +62,9 @@ internal sealed record RunReport
     [JsonIgnore]
     public LogPart? Log { get; init; }
 
-    /// <summary>What the silos wrote, by name.</summary>
+    /// <summary>What silos and members wrote, by name.</summary>
     [JsonIgnore]
-    public IReadOnlyDictionary<string, string> Output { get; init; } = new Dictionary<string, string>();
+    public IReadOnlyDictionary<string, Func<string>> Output { get; init; } = new Dictionary<string, Func<string>>();
 
     /// <summary>Where reports go: artifacts/faults of the repository.</summary>
     public static string Directory { get; } = Path.Combine(Repository(), "artifacts", "faults");
@@ -103,8 +103,8 @@ internal sealed record RunReport
             Write(name, lines);
         if (Log is not null)
             Write("etcd", [new { Log.InitialRevision, Log.Initial }, .. Log.Revisions]);
-        foreach (var (silo, output) in Output)
-            File.WriteAllText(Path.Combine(kept, $"{silo}.log"), output);
+        foreach (var (process, output) in Output)
+            File.WriteAllText(Path.Combine(kept, $"{process}.log"), output());
         File.WriteAllText(Path.Combine(kept, "report.txt"), ToString());
 
         void Write(string name, IEnumerable<object> lines) =>

@@ -56,9 +56,8 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
             {
                 var kind = NextKind();
                 var process = _calls.NewProcess();
-                if (longest == TimeSpan.Zero)
-                    _calls.Expect($"{kind} in client {number}");
-                Expect(kind, $"client {number}");
+                Expect(_calls, $"{kind} in client {number}");
+                Expect(History, LockLedger.Capability(kind, $"client {number}"));
                 var work = new LockWork(LockWork.Get(locks, kind, _lock), kind, _ledger, $"client {number}", longest);
                 Loop(async random =>
                 {
@@ -73,7 +72,7 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
         {
             var kind = NextKind();
             var step = new Step(_calls.NewProcess(), $"{kind} in a silo");
-            Expect(kind, LockWork.InSilo);
+            Expect(History, LockLedger.Capability(kind, LockWork.InSilo));
             Loop(async random =>
             {
                 var done = await _calls.RunAsync(step, Timeout, async _ =>
@@ -137,10 +136,10 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
     }
 
     // How long one waits for what others hold for long says nothing.
-    private void Expect(HoldKind kind, string where)
+    private void Expect(History history, string capability)
     {
         if (longest == TimeSpan.Zero)
-            History.Expect(LockLedger.Capability(kind, where));
+            history.Expect(capability);
     }
 
     private HoldKind NextKind() => kinds[_contenders++ % kinds.Length];

@@ -103,6 +103,60 @@ public sealed class OutageTests
             await proxy.DisposeAsync();
     }
 
+    /// <summary>The others keep silent while they elect a leader, and one that was killed goes on refusing: that is no reason to give the others up.</summary>
+    [Fact]
+    public async Task Calls_ThatMayBeRepeated_OneMemberRefusesAndTheOthersAreSilent_WaitForThoseToTheEnd()
+    {
+        await using var etcd = await EtcdServer.StartAsync();
+        TcpProxy[] proxies = [TcpProxy.Start(etcd.Endpoint), TcpProxy.Start(etcd.Endpoint), TcpProxy.Start(etcd.Endpoint)];
+        await using var connection = Connections.Connect([.. proxies.Select(proxy => proxy.Endpoint)]);
+        await connection.PutAsync("a", "1");
+        var ordered = proxies.OrderByDescending(proxy => proxy.Accepted).ToArray();
+        ordered[0].Stall();
+        ordered[1].Refuse();
+        ordered[2].Stall();
+        var clock = Stopwatch.StartNew();
+        var calling = connection.TxnRepeatablyAsync(new() { Success = { Txn.Put(Connections.Bytes("a"), Connections.Bytes("2")) } }, CancellationToken.None);
+        await Task.Delay(TimeSpan.FromSeconds(8));
+        ordered[2].Pass();
+        await calling;
+        Assert.InRange(clock.Elapsed, TimeSpan.FromSeconds(8), TimeSpan.FromSeconds(9));
+        foreach (var proxy in proxies)
+            await proxy.DisposeAsync();
+    }
+
+    /// <summary>When the time is nearly over nothing is begun that cannot be answered in it.</summary>
+    [Fact]
+    public async Task Calls_ToMembersThatKeepSilent_EndInTimeAndAfterFewAttempts()
+    {
+        await using var etcd = await EtcdServer.StartAsync();
+        await using var one = TcpProxy.Start(etcd.Endpoint);
+        await using var other = TcpProxy.Start(etcd.Endpoint);
+        await using var connection = Connections.Connect(one.Endpoint, other.Endpoint);
+        await connection.PutAsync("a", "1");
+        one.Stall();
+        other.Stall();
+        var clock = Stopwatch.StartNew();
+        var attempts = await AttemptsAsync("Txn", 20, () =>
+            Assert.ThrowsAsync<EtcdException>(() => connection.TxnRepeatablyAsync(new() { Success = { Txn.Put(Connections.Bytes("a"), Connections.Bytes("2")) } }, CancellationToken.None)));
+        Assert.InRange(clock.Elapsed, TimeSpan.FromSeconds(9.5), TimeSpan.FromSeconds(10.5));
+        // One each 1.5 s of 10.
+        Assert.InRange(attempts, 20 * 6, 20 * 7);
+    }
+
+    /// <summary>A grant is asked for again where its answer did not come, and not where it was refused.</summary>
+    [Fact]
+    public async Task Grant_NoSpace_IsAskedForOnce()
+    {
+        await using var etcd = await EtcdServer.StartAsync();
+        await using var connection = etcd.Connect();
+        await connection.PutAsync("a", "1");
+        using var gateway = new JsonGateway(etcd.Endpoint);
+        await gateway.SetNoSpaceAsync(true);
+        var attempts = await AttemptsAsync("LeaseGrant", 1, () => Assert.ThrowsAsync<EtcdException>(() => connection.GrantAsync(new() { ID = 42, TTL = 5 }, CancellationToken.None)));
+        Assert.Equal(1, attempts);
+    }
+
     /// <summary>Watches pause for up to a second between attempts; a call that succeeds again says that they need not.</summary>
     [Fact]
     public async Task Watches_OutageOver_FollowAsSoonAsACallSucceeds()
@@ -168,6 +222,15 @@ public sealed class OutageTests
         Assert.Equal(EtcdErrorCode.Timeout, failure.Code);
         // Half a second for a busy machine to notice; without the limit it is five seconds and more.
         Assert.InRange(since.Elapsed, TimeSpan.Zero, (2 * timeout) + TimeSpan.FromMilliseconds(500));
+    }
+
+    /// <summary>How many attempts of an operation so many calls at once took.</summary>
+    private static async Task<int> AttemptsAsync(string operation, int calls, Func<Task> call)
+    {
+        var attempts = 0;
+        using var counter = new BeforeRequests((sent, _) => Interlocked.Add(ref attempts, sent == operation ? 1 : 0));
+        await Task.WhenAll(Enumerable.Range(0, calls).Select(_ => call()));
+        return attempts;
     }
 
     private static async Task AssertRecoveryAsync(EtcdConnection connection, Func<Task> kill, Func<Task> restart)
