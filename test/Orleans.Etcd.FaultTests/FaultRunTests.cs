@@ -69,11 +69,17 @@ public abstract class DeploymentFixture(string version) : IAsyncLifetime
     public async Task PassesAsync(int seed, ITestOutputHelper output)
     {
         var report = await TryRunAsync(seed);
-        report.Save();
-        if (report.Verdict != "pass" && Interlocked.Exchange(ref _deployment, null) is { } broken)
+        try
         {
-            (_runs, _first) = (0, null);
-            await broken.DisposeAsync();
+            report.Save();
+        }
+        finally
+        {
+            if (report.Verdict != "pass" && Interlocked.Exchange(ref _deployment, null) is { } broken)
+            {
+                (_runs, _first) = (0, null);
+                await broken.DisposeAsync();
+            }
         }
 
         output.WriteLine(report.ToString());
@@ -90,13 +96,25 @@ public abstract class DeploymentFixture(string version) : IAsyncLifetime
             _runs++;
             if (report.Verdict != "pass")
                 return report;
-            var health = await Health.OfAsync(_deployment);
+            return await WithHealthAsync(report, _deployment);
+        }
+        catch (Exception exception) when (exception is not OutOfMemoryException)
+        {
+            return RunReport.NotMade(seed, schedule, version, exception, _deployment);
+        }
+    }
+
+    private async Task<RunReport> WithHealthAsync(RunReport report, Deployment deployment)
+    {
+        try
+        {
+            var health = await Health.OfAsync(deployment);
             _first ??= health;
             return report with { Health = health, RunsOfDeployment = _runs, Violations = [.. health.GrownSince(_first)] };
         }
         catch (Exception exception) when (exception is not OutOfMemoryException)
         {
-            return RunReport.NotMade(seed, schedule, version, exception);
+            return report with { Unknown = [$"what the deployment holds on to could not be told: {exception}"] };
         }
     }
 }

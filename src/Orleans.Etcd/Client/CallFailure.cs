@@ -19,6 +19,9 @@ internal readonly record struct CallFailure(EtcdErrorCode Code, bool MayBeApplie
     /// <summary>Whether another member, or another attempt, may do better.</summary>
     public bool TryElsewhere => BlamesToken || Code is EtcdErrorCode.Unavailable or EtcdErrorCode.Timeout or EtcdErrorCode.TlsFailure;
 
+    /// <summary>Whether no other attempt can turn out otherwise. What etcd, or something before it, says of its own troubles decides nothing.</summary>
+    public bool IsLastWord => !TryElsewhere && Code != EtcdErrorCode.ResourceExhausted && !(Code == EtcdErrorCode.Other && MayBeApplied);
+
     /// <summary>Whether nothing came at all. etcd also answers that something took too long.</summary>
     public bool IsSilence => Exception is TimeoutException;
 
@@ -59,6 +62,8 @@ internal readonly record struct CallFailure(EtcdErrorCode Code, bool MayBeApplie
             StatusCode.ResourceExhausted => new(EtcdErrorCode.ResourceExhausted, true, false, rpc),
             StatusCode.OutOfRange when detail.Contains("compacted", StringComparison.Ordinal) => new(EtcdErrorCode.Compacted, false, false, rpc),
             StatusCode.NotFound when detail.Contains("lease", StringComparison.Ordinal) => new(EtcdErrorCode.LeaseNotFound, false, false, rpc),
+            // By a leader that is handing over, before anything was done.
+            StatusCode.Unknown when detail.Contains("raft proposal dropped", StringComparison.Ordinal) => new(EtcdErrorCode.Unavailable, false, false, rpc),
             // What a broken connection leaves behind, under several codes.
             StatusCode.Internal or StatusCode.Unknown or StatusCode.Cancelled or StatusCode.Aborted when cause is not null || rpc.StatusCode == StatusCode.Cancelled
                 => new(EtcdErrorCode.Unavailable, true, false, rpc),

@@ -58,66 +58,21 @@ public sealed partial class EtcdConnection
             cancellationToken.ThrowIfCancellationRequested();
             ObjectDisposedException.ThrowIf(IsDisposed, this);
             // Fetched before the attempt's clock starts: it is a call of its own, with its own errors.
-            string? token = null;
-            try
-            {
-                token = withToken ? await TokenAsync(started, cancellationToken).ConfigureAwait(false) : null;
-            }
-            catch (EtcdException exception) when (mayBeApplied && kind != CallKind.Read && late.Response is null)
-            {
-                throw new EtcdException(exception.Code, operation, $"etcd {operation} was not answered and may have been applied; then: {exception.Message}", outcomeUnknown: true, exception);
-            }
-            catch (EtcdException) when (late.Response is not null)
-            {
-                // It is not needed any more.
-            }
-
+            var token = withToken ? await TokenOrAnswerAsync(operation, kind, started, mayBeApplied, late, cancellationToken).ConfigureAwait(false) : null;
             if (late.Response is { } earliest)
                 return earliest;
             var endpoint = _pool.Current;
             var left = RetryBudget.Left(Time.GetElapsedTime(started), Options.RequestTimeout);
             var patience = retry.Patience(kind != CallKind.Write, Options.RequestTimeout);
             var time = left < patience ? left : patience;
+            // Where another may be begun beside it, it need not end before the call does.
+            var longest = (kind != CallKind.Write && _pool.Count > 1) || left < Options.RequestTimeout ? left : Options.RequestTimeout;
             EtcdMeter.Requests.Add(1, new KeyValuePair<string, object?>("operation", operation));
-            CallFailure failure;
-            var hung = false;
-            // A token and not gRPC's own deadline, which follows the wall clock and its jumps.
-            var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
-            AsyncUnaryCall<TResponse>? call = null;
-            try
-            {
-                deadline.CancelAfter(left < Options.RequestTimeout ? left : Options.RequestTimeout);
-                call = send(endpoint.Connection, request, new CallOptions(Headers(token), cancellationToken: deadline.Token));
-                if (!call.ResponseAsync.IsCompleted)
-                    await late.OrAsync(call.ResponseAsync, time).ConfigureAwait(false);
-                if (call.ResponseAsync.IsCompleted)
-                {
-                    var answer = await call.ResponseAsync.ConfigureAwait(false);
-                    _pool.Succeed(endpoint);
-                    return answer;
-                }
-
-                late.Follow(endpoint, call, deadline);
-                (call, deadline) = (null, null);
-                if (late.Response is { } earlier)
-                    return earlier;
-                failure = CallFailure.Silence(time, exception: null);
-                // Silent for as long as it takes to say so; where others had spent the time, that is no judgement of this one.
-                hung = time >= patience / 2;
-            }
-            catch (Exception exception) when (IsFailure(exception))
-            {
-                if (cancellationToken.IsCancellationRequested)
-                    throw new OperationCanceledException($"etcd {operation} was cancelled.", exception, cancellationToken);
-                hung = deadline?.IsCancellationRequested is true && time >= patience / 2;
-                failure = deadline?.IsCancellationRequested is true ? CallFailure.Silence(time, exception) : CallFailure.Classify(exception);
-            }
-            finally
-            {
-                call?.Dispose();
-                deadline?.Dispose();
-            }
-
+            var (answer, failure, hung) = await TryAsync(endpoint, request, send, token, time, patience, longest, late, cancellationToken).ConfigureAwait(false);
+            if (answer is not null)
+                return answer;
+            if (cancellationToken.IsCancellationRequested)
+                throw new OperationCanceledException($"etcd {operation} was cancelled.", failure.Exception, cancellationToken);
             if (hung)
                 NoteSilence(endpoint);
             else if (failure.Code != EtcdErrorCode.Timeout)
@@ -129,8 +84,9 @@ public sealed partial class EtcdConnection
                 unanswered?.Invoke();
             var mayRepeat = failure.TryElsewhere && (kind != CallKind.Write || !failure.MayBeApplied);
             var pause = mayRepeat ? retry.Next(failure, Time.GetElapsedTime(started), Options.RequestTimeout, kind == CallKind.IdentifiedWrite) : null;
-            if (pause is null && mayRepeat)
+            if (pause is null && kind != CallKind.Write && !failure.IsLastWord)
                 await late.WaitAsync(RetryBudget.Left(Time.GetElapsedTime(started), Options.RequestTimeout)).ConfigureAwait(false);
+            cancellationToken.ThrowIfCancellationRequested();
             if (late.Response is { } response)
                 return response;
             if (pause is null)
@@ -138,6 +94,79 @@ public sealed partial class EtcdConnection
             Log.Retrying(_logger, failure.Exception, operation, endpoint.Address, failure.Code);
             if (pause > TimeSpan.Zero)
                 await Task.Delay(pause.Value, Time, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
+    /// <summary>One attempt, and beside it those that are late: the first answer, or what became of this one and whether it kept silent for as long as it takes to say so.</summary>
+    private async Task<(TResponse? Answer, CallFailure Failure, bool Hung)> TryAsync<TRequest, TResponse>(
+        EtcdEndpoint endpoint,
+        TRequest request,
+        Func<IConnection, TRequest, CallOptions, AsyncUnaryCall<TResponse>> send,
+        string? token,
+        TimeSpan time,
+        TimeSpan patience,
+        TimeSpan longest,
+        LateAnswer<TResponse> late,
+        CancellationToken cancellationToken)
+        where TResponse : class
+    {
+        // Where others had spent the time, silence is no judgement of this one.
+        var isLong = time >= patience / 2;
+        // A token and not gRPC's own deadline, which follows the wall clock and its jumps.
+        var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        AsyncUnaryCall<TResponse>? call = null;
+        try
+        {
+            deadline.CancelAfter(longest);
+            call = send(endpoint.Connection, request, new CallOptions(Headers(token), cancellationToken: deadline.Token));
+            await late.OrAsync(call.ResponseAsync, time).ConfigureAwait(false);
+            if (call.ResponseAsync.IsCompleted)
+            {
+                var answer = await call.ResponseAsync.ConfigureAwait(false);
+                _pool.Succeed(endpoint);
+                return (answer, default, false);
+            }
+
+            late.Follow(endpoint, call, deadline);
+            (call, deadline) = (null, null);
+            return (late.Response, CallFailure.Silence(time, exception: null), isLong);
+        }
+        catch (Exception exception) when (IsFailure(exception))
+        {
+            return deadline?.IsCancellationRequested is true
+                ? (null, CallFailure.Silence(time, exception), isLong)
+                : (null, CallFailure.Classify(exception), false);
+        }
+        finally
+        {
+            call?.Dispose();
+            deadline?.Dispose();
+        }
+    }
+
+    /// <summary>The token, or null where an answer came while it was fetched. That it cannot be had counts only where nothing under way is answered.</summary>
+    private async ValueTask<string?> TokenOrAnswerAsync<TResponse>(string operation, CallKind kind, long started, bool mayBeApplied, LateAnswer<TResponse> late, CancellationToken cancellationToken)
+        where TResponse : class
+    {
+        var fetching = TokenAsync(started, cancellationToken);
+        if (fetching.IsCompletedSuccessfully)
+            return fetching.Result;
+        var token = Detached.Observed(fetching.AsTask());
+        await late.OrAsync(token, RetryBudget.Left(Time.GetElapsedTime(started), Options.RequestTimeout)).ConfigureAwait(false);
+        if (late.Response is not null)
+            return null;
+        try
+        {
+            return await token.ConfigureAwait(false);
+        }
+        catch (EtcdException exception)
+        {
+            await late.WaitAsync(RetryBudget.Left(Time.GetElapsedTime(started), Options.RequestTimeout)).ConfigureAwait(false);
+            if (late.Response is not null)
+                return null;
+            if (!mayBeApplied || kind == CallKind.Read)
+                throw;
+            throw new EtcdException(exception.Code, operation, $"etcd {operation} was not answered and may have been applied; then: {exception.Message}", outcomeUnknown: true, exception);
         }
     }
 

@@ -123,8 +123,9 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
     /// <param name="request">The request.</param>
     /// <param name="cancellationToken">Ends the wait.</param>
     /// <param name="unanswered">Told of each attempt that may have been applied and was not answered: the answer may be to another one.</param>
-    internal Task<TxnResponse> TxnRepeatablyAsync(TxnRequest request, CancellationToken cancellationToken, Action? unanswered = null) =>
-        CallAsync("Txn", CallKind.RepeatableWrite, request, static (c, r, o) => c.KVClient.TxnAsync(r, o), cancellationToken, unanswered: unanswered);
+    /// <param name="insists">Whether a single member that kept silent is asked once more.</param>
+    internal Task<TxnResponse> TxnRepeatablyAsync(TxnRequest request, CancellationToken cancellationToken, Action? unanswered = null, bool insists = false) =>
+        CallAsync("Txn", insists ? CallKind.IdentifiedWrite : CallKind.RepeatableWrite, request, static (c, r, o) => c.KVClient.TxnAsync(r, o), cancellationToken, unanswered: unanswered);
 
     /// <summary>Deletes what nobody makes again.</summary>
     internal Task<DeleteRangeResponse> DeleteRepeatablyAsync(ByteString key, CancellationToken cancellationToken) =>

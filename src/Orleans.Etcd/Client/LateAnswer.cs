@@ -18,9 +18,9 @@ internal sealed class LateAnswer<TResponse>(EndpointPool pool) : IDisposable
     public TResponse? Response => _first?.Task is { IsCompletedSuccessfully: true, Result: var response } ? response : null;
 
     /// <summary>Waits until there is an answer to this attempt or to one of them, however it turns out, or the time is over.</summary>
-    public async Task OrAsync(Task<TResponse> attempt, TimeSpan time)
+    public async Task OrAsync(Task attempt, TimeSpan time)
     {
-        Task either = _first is null ? attempt : Task.WhenAny(attempt, _first.Task);
+        var either = _first is null ? attempt : Task.WhenAny(attempt, _first.Task);
         await either.WaitAsync(time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 

@@ -3,9 +3,10 @@ namespace Orleans.Etcd;
 /// <summary>
 /// How often and how soon a call is tried again, and how long it waits for an attempt before it begins another. Where there are
 /// several members a silence is followed by another attempt for as long as there is time for one that says something, and where
-/// there is one by none, or by one for a call that insists; a refused token is renewed once; quick failures go on, every member once and then a pause, and no attempt after one begins later
-/// than the time of one timeout unless a member has not been asked at all. Invariant: all attempts together, with the fetching of
-/// tokens, take at most twice the timeout, in whatever order failures and silence follow each other.
+/// there is one by none, or by one for a call that insists; a refused token is renewed once; quick failures go on, every member
+/// once and then a pause, and no attempt after one begins later than the time of one timeout unless a member has not been asked
+/// at all. Invariant: all attempts together, with the fetching of tokens, take at most twice the timeout, in whatever order
+/// failures and silence follow each other.
 /// </summary>
 internal struct RetryBudget(int members)
 {

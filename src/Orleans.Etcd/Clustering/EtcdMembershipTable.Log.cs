@@ -25,6 +25,6 @@ internal sealed partial class EtcdMembershipTable
         public static partial void Deleted(ILogger logger, string prefix);
 
         [LoggerMessage(65, LogLevel.Warning, "Membership table {Prefix}: a write got no answer; finding out whether it was applied")]
-        public static partial void Resolving(ILogger logger, Exception exception, string prefix);
+        public static partial void Resolving(ILogger logger, string prefix);
     }
 }

@@ -1,7 +1,6 @@
 using System.Collections.Immutable;
 using Etcdserverpb;
 using Google.Protobuf;
-using Mvccpb;
 
 namespace Orleans.Etcd;
 
@@ -10,7 +9,7 @@ namespace Orleans.Etcd;
 /// Invariant: a commit is applied as a whole or not at all, once, and its record with it. The number of the record is the highest:
 /// of two that take the same one only one is applied, and the other takes the next.
 /// </remarks>
-internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int historyLimit)
+internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int historyLimit)
 {
     public const int MostEdits = 3000;
     public const int MostExpected = 60;
@@ -24,8 +23,6 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
     private const int LongestAuthor = 256;
     private const int LongestReason = 1024;
     private const int MostRead = 1000;
-    private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(1);
-    private static readonly TimeSpan LongestPause = TimeSpan.FromMilliseconds(20);
 
     public Task<ConfigCommitResult> CommitAsync(ConfigCommit commit) => CommitAsync(commit, guard: null);
 
@@ -89,141 +86,6 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
         ArgumentOutOfRangeException.ThrowIfGreaterThan(limit, MostRead);
         return [.. (await RecordsAsync(limit, before).ConfigureAwait(false)).Select(one => new ConfigHistoryEntry(
             one.Sequence, one.Revision, one.Record.Time, one.Record.Author, one.Record.Reason, [.. one.Record.Edits.Select(edit => edit.Key)]))];
-    }
-
-    public async Task<ConfigCommitResult> RollbackAsync(long revision, string? author, string? reason)
-    {
-        ArgumentOutOfRangeException.ThrowIfLessThan(revision, 1);
-        var isChanged = false;
-        var started = etcd.Time.GetTimestamp();
-        var pause = FirstPause;
-        try
-        {
-            var now = await GuardAsync().ConfigureAwait(false);
-            ArgumentOutOfRangeException.ThrowIfGreaterThan(revision, now.Revision);
-            var then = await ThenAsync(revision).ConfigureAwait(false);
-            while (true)
-            {
-                var edits = then is not null ? Differences(now.Kvs, then) : await TakeBackAsync(revision, now.Kvs).ConfigureAwait(false);
-                if (edits.IsEmpty)
-                    return new ConfigCommitResult(now.Revision, null);
-                // Nothing that was written meanwhile is to be lost without anybody having seen it. Where something was, the answer
-                // says what is there now: from that to the next attempt there is one way to etcd, so that writers hardly keep it off.
-                var result = await CommitAsync(new ConfigCommit { Edits = edits, Author = author, Reason = reason ?? $"Rollback to revision {revision}" }, now).ConfigureAwait(false);
-                if (result.IsCommitted)
-                {
-                    isChanged = true;
-                    if (await IsAsync(result.Revision, then).ConfigureAwait(false))
-                        return result;
-                    now = await GuardAsync().ConfigureAwait(false);
-                }
-
-                // Nobody who asked waits for ever, and others have their turn.
-                if (etcd.Time.GetElapsedTime(started) > etcd.Options.RequestTimeout * 2)
-                    throw new EtcdException(EtcdErrorCode.Timeout, "Rollback", $"Namespace '{layout.Name}' is written to all the time: each attempt to bring it back to revision {revision} met something newer.", outcomeUnknown: false);
-                await Task.Delay(Backoff.Jittered(pause), etcd.Time).ConfigureAwait(false);
-                pause = Backoff.Longer(pause, LongestPause);
-            }
-        }
-        catch (EtcdException exception) when (isChanged && !exception.OutcomeUnknown)
-        {
-            throw new EtcdException(exception.Code, exception.Operation, $"The namespace was changed, and whether it is as it was at revision {revision} is not known. {exception.Message}", outcomeUnknown: true, exception);
-        }
-    }
-
-    private async Task<Guard> GuardAsync()
-    {
-        var read = new TxnRequest { Success = { new RequestOp { RequestRange = Newest(1) }, new RequestOp { RequestRange = Txn.Range(layout.Prefix) } } };
-        var guard = new Guard();
-        var response = await etcd.TxnAsync(read, CancellationToken.None).ConfigureAwait(false);
-        guard.Learn(response, Next(response.Responses[0].ResponseRange));
-        return guard;
-    }
-
-    /// <summary>Whether the namespace was that at a revision: a key that somebody else deletes meanwhile is none that a guard could compare.</summary>
-    private async Task<bool> IsAsync(long revision, IReadOnlyCollection<KeyValue>? wanted) =>
-        wanted is null || await ThenAsync(revision).ConfigureAwait(false) is not { } there || Differences(there, wanted).IsEmpty;
-
-    /// <summary>The namespace as etcd knows it to have been; null where it has forgotten.</summary>
-    private async Task<IReadOnlyCollection<KeyValue>?> ThenAsync(long revision)
-    {
-        try
-        {
-            var request = Txn.Range(layout.Prefix);
-            request.Revision = revision;
-            return (await etcd.RangeAsync(request, CancellationToken.None).ConfigureAwait(false)).Kvs;
-        }
-        catch (EtcdException exception) when (exception.Code == EtcdErrorCode.Compacted)
-        {
-            return null;
-        }
-    }
-
-    private ImmutableArray<ConfigEdit> Differences(IEnumerable<KeyValue> now, IReadOnlyCollection<KeyValue> then)
-    {
-        var (present, past) = (now.ToDictionary(kv => kv.Key), then.ToDictionary(kv => kv.Key));
-        var edits = ImmutableArray.CreateBuilder<ConfigEdit>();
-        foreach (var kv in then.Where(kv => present.GetValueOrDefault(kv.Key) is not { } current || !current.Value.Equals(kv.Value)))
-            edits.Add(ConfigEdit.Set(Name(kv.Key), kv.Value.Span));
-        foreach (var key in present.Keys.Where(key => !past.ContainsKey(key)))
-            edits.Add(ConfigEdit.Delete(Name(key)));
-        return edits.ToImmutable();
-    }
-
-    /// <summary>
-    /// What every key that was committed since was made by the last commit up to the revision. One that no commit had made by then,
-    /// and that was made since and never deleted, was not there.
-    /// </summary>
-    private async Task<ImmutableArray<ConfigEdit>> TakeBackAsync(long revision, IEnumerable<KeyValue> now)
-    {
-        HashSet<string> since = new(StringComparer.Ordinal);
-        HashSet<string> deleted = new(StringComparer.Ordinal);
-        Dictionary<string, ConfigRecordEdit> then = new(StringComparer.Ordinal);
-        var present = now.Where(kv => layout.NameOf(kv.Key) is not null).ToDictionary(kv => layout.NameOf(kv.Key)!, StringComparer.Ordinal);
-        for (var before = long.MaxValue; ;)
-        {
-            var records = await RecordsAsync(limit: 100, before).ConfigureAwait(false);
-            foreach (var (sequence, made, record) in records)
-            {
-                before = sequence;
-                foreach (var edit in record.Edits)
-                {
-                    if (made > revision)
-                        since.Add(edit.Key);
-                    else if (since.Contains(edit.Key))
-                        then.TryAdd(edit.Key, edit);
-                    if (made > revision && edit.Deleted)
-                        deleted.Add(edit.Key);
-                }
-            }
-
-            if (records.Any(one => one.Revision <= revision) && since.All(then.ContainsKey))
-                break;
-            if (records.Count > 0)
-                continue;
-            foreach (var key in since.Where(key => !then.ContainsKey(key) && !deleted.Contains(key) && present.GetValueOrDefault(key)?.CreateRevision > revision))
-                then.Add(key, new ConfigRecordEdit { Key = key, Deleted = true });
-            if (since.Count == 0 || !since.All(then.ContainsKey))
-                throw new InvalidOperationException($"etcd has compacted revision {revision}, and the history of commits does not go back as far for all keys that were committed since.");
-            break;
-        }
-
-        var edits = ImmutableArray.CreateBuilder<ConfigEdit>();
-        foreach (var edit in then.Values)
-        {
-            if (!edit.Deleted && edit.Value is null)
-                throw new InvalidOperationException($"etcd has compacted revision {revision}, and what '{edit.Key}' was then is too large to have been kept in the history.");
-            // It was there, though the last commit had deleted it: somebody else had made it.
-            if (edit.Deleted && present.GetValueOrDefault(edit.Key)?.CreateRevision <= revision)
-                throw new InvalidOperationException($"etcd has compacted revision {revision}, and '{edit.Key}' was then what somebody else had written, which the history of commits does not hold.");
-            var current = present.GetValueOrDefault(edit.Key)?.Value;
-            if (edit.Deleted && current is not null)
-                edits.Add(ConfigEdit.Delete(edit.Key));
-            else if (!edit.Deleted && (current is null || !current.Span.SequenceEqual(edit.Value)))
-                edits.Add(ConfigEdit.Set(edit.Key, edit.Value.AsSpan()));
-        }
-
-        return edits.ToImmutable();
     }
 
     private async Task<List<(long Sequence, long Revision, ConfigRecord Record)>> RecordsAsync(int limit, long before)
@@ -302,23 +164,4 @@ internal sealed class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int
         : operations.Chunk(Chunk).Select(static chunk => new RequestOp { RequestTxn = new TxnRequest { Success = { chunk } } });
 
     private string Name(ByteString key) => layout.NameOf(key) ?? throw new InvalidOperationException($"A key under {layout.Prefix} is not UTF-8: {key.ToBase64()} (base64). Delete it with another tool.");
-
-    /// <summary>The namespace as it was last seen, which a commit is to find unchanged, and the number that such a one takes.</summary>
-    private sealed class Guard
-    {
-        public IReadOnlyCollection<KeyValue> Kvs { get; private set; } = [];
-
-        public long Revision { get; private set; }
-
-        public long Sequence { get; private set; }
-
-        /// <param name="response">Its last answer is the namespace.</param>
-        /// <param name="sequence">The next number; null where it is the same.</param>
-        public void Learn(TxnResponse response, long? sequence)
-        {
-            Kvs = response.Responses[^1].ResponseRange.Kvs;
-            Revision = response.Header.Revision;
-            Sequence = sequence ?? Sequence;
-        }
-    }
 }

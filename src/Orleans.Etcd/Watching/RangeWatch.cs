@@ -174,7 +174,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
         await stream.WriteAsync(CreateRequest()).WaitAsync(_etcd.Options.RequestTimeout, _etcd.Time).ConfigureAwait(false);
         var pending = new List<Event>();
         var created = false;
-        var heard = _etcd.Time.GetTimestamp();
+        var silent = TimeSpan.Zero;
         var interval = _etcd.Options.WatchProgressInterval;
         // etcd answers the first question for progress only if the watch has caught up by then, and does not say that it has not.
         var between = FirstProgress < interval ? FirstProgress : interval;
@@ -182,21 +182,22 @@ internal sealed partial class RangeWatch : IAsyncDisposable
         while (true)
         {
             next ??= stream.MoveNextAsync();
-            var left = (SilentPeriods * interval) - _etcd.Time.GetElapsedTime(heard);
-            var isLast = created && left <= between;
-            var patience = !created ? _etcd.Options.RequestTimeout : !isLast ? between : left > TimeSpan.Zero ? left : TimeSpan.Zero;
+            // What was waited for, and not what time it is: a process that stood still is not the member's silence.
+            var left = (SilentPeriods * interval) - silent;
+            var patience = !created ? _etcd.Options.RequestTimeout : between < left ? between : left;
             if (!next.IsCompleted)
                 await ((Task)next.WaitAsync(patience, _etcd.Time, _stop.Token)).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
             _stop.Token.ThrowIfCancellationRequested();
             if (!next.IsCompleted)
             {
-                if (!created || isLast)
+                silent += patience;
+                if (!created || patience == left)
                 {
                     _etcd.NoteSilence(stream.Endpoint);
                     return Avoid(stream.Endpoint, "no answer");
                 }
 
-                await RequestProgressAsync(stream, interval).ConfigureAwait(false);
+                await RequestProgressAsync(stream).ConfigureAwait(false);
                 between = Backoff.Longer(between, interval);
                 continue;
             }
@@ -204,7 +205,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
             if (!await next.ConfigureAwait(false))
                 return Avoid(stream.Endpoint, "closed by etcd");
             next = null;
-            heard = _etcd.Time.GetTimestamp();
+            silent = TimeSpan.Zero;
             _etcd.NoteSign(stream.Endpoint);
             var response = stream.Current;
             if (Refusal(response, stream) is { } refusal)
@@ -217,7 +218,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
                 if (_opened)
                     EtcdMeter.WatchReopens.Add(1);
                 _opened = true;
-                await RequestProgressAsync(stream, interval).ConfigureAwait(false);
+                await RequestProgressAsync(stream).ConfigureAwait(false);
                 continue;
             }
 
@@ -260,8 +261,8 @@ internal sealed partial class RangeWatch : IAsyncDisposable
         },
     };
 
-    private static Task RequestProgressAsync(EtcdStream<WatchRequest, WatchResponse> stream, TimeSpan patience) =>
-        stream.WriteAsync(new WatchRequest { ProgressRequest = new WatchProgressRequest() }).WaitAsync(patience);
+    private Task RequestProgressAsync(EtcdStream<WatchRequest, WatchResponse> stream) =>
+        stream.WriteAsync(new WatchRequest { ProgressRequest = new WatchProgressRequest() }).WaitAsync(_etcd.Options.RequestTimeout, _etcd.Time);
 
     /// <summary>Why the watch must start over, or null. Starting over from the compact revision would lose deletions.</summary>
     private string? Refusal(WatchResponse response, EtcdStream<WatchRequest, WatchResponse> stream)

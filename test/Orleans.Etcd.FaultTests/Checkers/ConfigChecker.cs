@@ -44,10 +44,11 @@ internal static class ConfigChecker
     /// <param name="operations">What was asked and answered.</param>
     /// <param name="compacted">Up to where etcd has forgotten its history in the end.</param>
     /// <param name="calmFrom">From when on nobody's view may be old any more.</param>
-    public static IEnumerable<string> Check(LogPart log, IReadOnlyList<ConfigOperation> operations, long compacted = 0, long calmFrom = long.MaxValue)
+    /// <param name="recorded">The values that the records of earlier commits held in the beginning.</param>
+    public static IEnumerable<string> Check(LogPart log, IReadOnlyList<ConfigOperation> operations, long compacted = 0, long calmFrom = long.MaxValue, IReadOnlyCollection<string>? recorded = null)
     {
         var answered = operations.Where(operation => operation.Outcome == Outcome.Ok && !operation.Conflicted).ToArray();
-        return [.. Commits(log, answered), .. Unanswered(log, operations), .. NotDone(log, operations), .. Reads(log, answered), .. Old(log, answered, calmFrom), .. Rollbacks(log, answered), .. RealTime(answered), .. Twice(log, operations, compacted)];
+        return [.. Commits(log, answered), .. Unanswered(log, operations), .. NotDone(log, operations), .. Reads(log, answered), .. Old(log, answered, calmFrom), .. Rollbacks(log, answered), .. RealTime(answered), .. Twice(log, operations, compacted, recorded ?? [])];
     }
 
     private static IEnumerable<string> Commits(LogPart log, ConfigOperation[] answered)
@@ -169,7 +170,7 @@ internal static class ConfigChecker
     }
 
     /// <summary>Each value is its commit's own, so one that was written twice was committed twice, unless it was gone back to.</summary>
-    private static IEnumerable<string> Twice(LogPart log, IReadOnlyList<ConfigOperation> operations, long compacted)
+    private static IEnumerable<string> Twice(LogPart log, IReadOnlyList<ConfigOperation> operations, long compacted, IReadOnlyCollection<string> recorded)
     {
         // A rollback may take more than one commit, where others delete meanwhile.
         var back = operations.Where(operation => operation.Action == "rollback").Select(rollback => (Rollback: rollback, Values: Values(rollback))).ToArray();
@@ -180,7 +181,7 @@ internal static class ConfigChecker
         // Where etcd has forgotten, what comes back is what was last committed, though others may have written over it by then.
         HashSet<string> Values(ConfigOperation rollback) => rollback.To > (rollback.Outcome == Outcome.Unknown ? compacted : rollback.Compacted)
             ? [.. log.StateAt(rollback.To).Values]
-            : [.. log.Initial.Values, .. log.Revisions.TakeWhile(revision => revision.Number <= rollback.To).SelectMany(revision => revision.Changes.Values.OfType<string>())];
+            : [.. recorded, .. log.Initial.Values, .. log.Revisions.TakeWhile(revision => revision.Number <= rollback.To).SelectMany(revision => revision.Changes.Values.OfType<string>())];
 
         static bool MayBeOf(ConfigOperation rollback, Revision revision) =>
             revision.Heard >= rollback.Invoked && (revision.Number <= rollback.Revision || rollback.Outcome == Outcome.Unknown);

@@ -17,7 +17,7 @@ namespace Orleans.Etcd.FaultTests.Runs;
 internal sealed class Deployment : IFaultTarget, IAsyncDisposable
 {
     public const string KeyRoot = EtcdOptions.DefaultKeyPrefix + "/";
-    private const int Members = 3;
+    public const int Members = 3;
     private static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(60);
 
     // Linux sends again after twice the time of the last attempt: after a cut of a minute, up to a minute later.
@@ -153,10 +153,11 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     /// long as it was away and more; and two that do not lead have nothing to say to each other, so that a connection between them
     /// that died in a long cut is only found when one of them is to be elected (seen: no leader for 10 s after the third was killed).
     /// </summary>
-    public async Task SettledAsync()
+    /// <param name="last">Which is to lead in the end.</param>
+    public async Task SettledAsync(int last)
     {
         await WholeAsync();
-        foreach (var member in Etcd.Members)
+        foreach (var member in Enumerable.Range(1, Members).Select(next => Etcd.Members[(last + next) % Members]))
         {
             for (var until = MonotonicClock.Now + SettleLimit.Micros(); ;)
             {
@@ -166,7 +167,8 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
                     if (leader != member)
                         await leader.MoveLeaderAsync(member);
                     await Task.WhenAll(Etcd.Members.Select(one => one.GetRevisionAsync()));
-                    break;
+                    if (await Etcd.GetLeaderAsync() == member)
+                        break;
                 }
                 catch (Exception exception) when (exception is TimeoutException or EtcdServerException && MonotonicClock.Now < until)
                 {

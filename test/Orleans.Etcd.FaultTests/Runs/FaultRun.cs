@@ -47,7 +47,8 @@ internal sealed class FaultRun
 
     private async Task<RunReport> RunAsync()
     {
-        await _deployment.SettledAsync();
+        // Of each lane every second seed: the faults that name a member by its number are to hit the leader now and then.
+        await _deployment.SettledAsync(_seed / 2 % Deployment.Members);
         foreach (var since in await _deployment.AgreeAsync(RecoveryLimit))
             _findings.Violated($"since the run before: {since}");
         await using var log = await ReferenceLog.StartAsync(_deployment.Etcd.Endpoints, Deployment.KeyRoot);
@@ -219,10 +220,14 @@ internal sealed class FaultRun
         Histories = [.. workloads.SelectMany(workload => workload.Histories)],
         Records = [.. workloads.SelectMany(workload => workload.Records)],
         Log = facts.Log.Under(Deployment.KeyRoot),
-        Output = _deployment.Silos.Select(silo => (silo.Name, Text: (Func<string>)(() => silo.Output)))
-            .Concat(_deployment.Etcd.Members.Select(member => (member.Name, Text: (Func<string>)(() => Tail(member.LogFile)))))
-            .ToDictionary(process => process.Name, process => process.Text),
+        Output = OutputOf(_deployment),
     };
+
+    /// <summary>What silos and members have written, to be read while they are there.</summary>
+    public static IReadOnlyDictionary<string, Func<string>> OutputOf(Deployment deployment) =>
+        deployment.Silos.Select(silo => (silo.Name, Text: (Func<string>)(() => silo.Output)))
+            .Concat(deployment.Etcd.Members.Select(member => (member.Name, Text: (Func<string>)(() => Tail(member.LogFile)))))
+            .ToDictionary(process => process.Name, process => process.Text);
 
     private static string Tail(string file)
     {

@@ -70,7 +70,7 @@ internal sealed record RunReport
     public static string Directory { get; } = Path.Combine(Repository(), "artifacts", "faults");
 
     /// <summary>Of a run that could not be made.</summary>
-    public static RunReport NotMade(int seed, Schedule schedule, string version, Exception exception) => new()
+    public static RunReport NotMade(int seed, Schedule schedule, string version, Exception exception, Deployment? deployment) => new()
     {
         Seed = seed,
         Schedule = schedule.Kind.ToString(),
@@ -82,6 +82,7 @@ internal sealed record RunReport
         Unknown = [$"the run could not be made: {exception}"],
         Counts = new Dictionary<string, long>(),
         Workloads = [],
+        Output = deployment is null ? new Dictionary<string, Func<string>>() : FaultRun.OutputOf(deployment),
     };
 
     /// <summary>Adds the run to the reports; what was recorded is kept where it did not pass.</summary>
@@ -97,6 +98,7 @@ internal sealed record RunReport
             return;
         var kept = Path.Combine(Directory, string.Create(CultureInfo.InvariantCulture, $"{Schedule}-{Seed}-on-{Version}"));
         System.IO.Directory.CreateDirectory(kept);
+        File.WriteAllText(Path.Combine(kept, "report.txt"), ToString());
         foreach (var history in Histories)
             Write(history.Name, history.Steps.OrderBy(step => step.Invoked));
         foreach (var (name, lines) in Records)
@@ -105,7 +107,6 @@ internal sealed record RunReport
             Write("etcd", [new { Log.InitialRevision, Log.Initial }, .. Log.Revisions]);
         foreach (var (process, output) in Output)
             File.WriteAllText(Path.Combine(kept, $"{process}.log"), output());
-        File.WriteAllText(Path.Combine(kept, "report.txt"), ToString());
 
         void Write(string name, IEnumerable<object> lines) =>
             File.WriteAllLines(Path.Combine(kept, name.Replace(' ', '-') + ".jsonl"), lines.Select(line => JsonSerializer.Serialize(line, line.GetType(), Json)));

@@ -1,5 +1,7 @@
 using System.Collections.Concurrent;
 using System.Collections.Immutable;
+using System.Text;
+using Google.Protobuf;
 using Orleans.Etcd.FaultTests.Checkers;
 using Orleans.Etcd.FaultTests.Histories;
 using Orleans.Etcd.FaultTests.Runs;
@@ -130,8 +132,19 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
                 CheckTimes(where, told, findings, facts);
         }
 
-        foreach (var fault in ConfigChecker.Check(log, [.. History.Steps.OfType<ConfigOperation>()], Deployment.Compacted, facts.CalmFrom))
+        foreach (var fault in ConfigChecker.Check(log, [.. History.Steps.OfType<ConfigOperation>()], Deployment.Compacted, facts.CalmFrom, Recorded(facts)))
             findings.Violated($"config: {fault}");
+    }
+
+    /// <summary>The values that commits before this run have left in their records.</summary>
+    private string[] Recorded(RunFacts facts)
+    {
+        var records = facts.Log.Under(EtcdKeys.ConfigHistory(Configuration.EtcdOptions.DefaultKeyPrefix, Deployment.Id) + Namespace + "/").Initial.Values;
+        return
+        [
+            .. records.Select(record => ConfigRecord.Decode(ByteString.CopyFromUtf8(record))).OfType<ConfigRecord>()
+                .SelectMany(record => record.Edits).Select(edit => edit.Value).OfType<byte[]>().Select(Encoding.UTF8.GetString),
+        ];
     }
 
     /// <summary>Every observer is told again in time, be it where nobody looks while the run goes on.</summary>

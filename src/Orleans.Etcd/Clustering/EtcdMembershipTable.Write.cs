@@ -1,0 +1,71 @@
+using Etcdserverpb;
+using Google.Protobuf;
+
+namespace Orleans.Etcd;
+
+/// <summary>How a row is written, and how it is found out which of several attempts has done it.</summary>
+internal sealed partial class EtcdMembershipTable
+{
+    private async Task<bool> WriteRowAsync(MembershipEntry entry, long expectedRow, TableVersion tableVersion, CancellationToken cancellationToken)
+    {
+        ArgumentNullException.ThrowIfNull(tableVersion);
+        var writeId = NewWriteId();
+        var value = MembershipCodec.Encode(entry, writeId);
+        if (ParseETag(tableVersion.VersionEtag) is not { } expectedVersion)
+            return false;
+
+        var row = _layout.RowKey(entry.SiloAddress);
+        var request = new TxnRequest
+        {
+            Compare = { Txn.ModRevisionIs(_layout.VersionKey, expectedVersion), Txn.ModRevisionIs(row, expectedRow) },
+            Success = { Txn.Put(_layout.VersionKey, MembershipCodec.Encode(tableVersion.Version, writeId)), Txn.Put(row, value) },
+            Failure = { Txn.Get(_layout.VersionKey), Txn.Get(row) },
+        };
+        var mayBeApplied = false;
+        try
+        {
+            // Both tokens are revisions, which never come back: whichever attempt comes first, no other is applied after it.
+            var response = await _etcd.TxnRepeatablyAsync(request, cancellationToken, Unanswered, insists: true).ConfigureAwait(false);
+            if (response.Succeeded || (mayBeApplied && WasOurs(response, row, expectedRow, expectedVersion, tableVersion.Version, writeId)))
+                return true;
+            EtcdMeter.Conflicts.Add(1);
+            return false;
+        }
+        catch (EtcdException exception) when (mayBeApplied && !exception.OutcomeUnknown)
+        {
+            // Only this attempt is known to have failed; the one before it may have been applied.
+            throw Unknown(row, exception.Code, exception.Message, exception);
+        }
+
+        void Unanswered()
+        {
+            if (!mayBeApplied)
+                Log.Resolving(_logger, _layout.Prefix);
+            mayBeApplied = true;
+        }
+    }
+
+    /// <summary>
+    /// After an attempt without an answer, another one found the tokens changed: by that attempt, or by another writer?
+    /// </summary>
+    private bool WasOurs(TxnResponse failed, ByteString rowKey, long expectedRow, long expectedVersion, int written, string writeId)
+    {
+        var image = Decode(failed, Keys(failed, 0, 2), known: null);
+        var row = Keys(failed, 1, 1).FirstOrDefault();
+        if (image.VersionWriteId == writeId || (row is not null && MembershipCodec.TryDecodeWriteId(row) == writeId))
+            return true;
+        // An absent row may have been written and removed again. Only where the table, in the same life, has made no more
+        // than the one step is it certain that this step was another's.
+        var stepOfAnother = Keys(failed, 0, 1).FirstOrDefault() is { } version && version.CreateRevision <= expectedVersion && image.Version.Version == written;
+        if ((row?.ModRevision ?? 0) == expectedRow && (expectedRow > 0 || stepOfAnother))
+            return false;
+        throw Unknown(rowKey, EtcdErrorCode.Timeout, "The table has since been written by another silo.", inner: null);
+    }
+
+    private static EtcdException Unknown(ByteString rowKey, EtcdErrorCode code, string reason, Exception? inner) => new(
+        code,
+        "Txn",
+        $"A write of the membership row {rowKey.ToStringUtf8()} got no answer and may have been applied. Read the table to see what holds. {reason}",
+        outcomeUnknown: true,
+        inner);
+}
