@@ -10,14 +10,14 @@ namespace Orleans.Etcd;
 /// </summary>
 /// <remarks>
 /// Invariant: where there is another member, no stream stays on one that has neither answered nor refused anything for
-/// <see cref="SilentFor"/>, a probe and half a second. The probe is a linearizable read, so one that no longer follows
+/// <see cref="SilentFor"/>, a probe and a quarter of a second. The probe is a linearizable read, so one that no longer follows
 /// its leader, and from which nothing else comes, is given up likewise. While anything arrives, such as renewals of leases,
 /// nothing is asked.
 /// </remarks>
 public sealed partial class EtcdConnection
 {
-    private static readonly TimeSpan SilentFor = TimeSpan.FromSeconds(1.5);
-    private static readonly TimeSpan BetweenLooks = TimeSpan.FromSeconds(0.5);
+    private static readonly TimeSpan SilentFor = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan BetweenLooks = TimeSpan.FromSeconds(0.25);
     private static readonly RangeRequest ProbeRequest = new() { Key = ByteString.CopyFrom(0), CountOnly = true };
 
     private int _looking;

@@ -16,8 +16,8 @@ namespace Orleans.Etcd;
 /// <para>Every call has a deadline (<see cref="EtcdOptions.RequestTimeout"/>), observes its token and fails with
 /// <see cref="EtcdException"/>. Reads are tried again, on the next member if there is one; a write is tried again only
 /// when it is certain that it was not applied, else <see cref="EtcdException.OutcomeUnknown"/> says so.</para>
-/// <para>Survives: the loss of any member while a quorum is left (a frozen one costs the calls in flight three
-/// tenths of a timeout, or all of it where they may not be repeated), the restart of all, the expiry of an authentication token. Nothing is buffered: during an outage calls
+/// <para>Survives: the loss of any member while a quorum is left (a frozen one costs the calls in flight a fifth
+/// of a timeout, or all of it where they may not be repeated), the restart of all, the expiry of an authentication token. Nothing is buffered: during an outage calls
 /// fail after at most twice the timeout.</para>
 /// <example><code>
 /// await using var etcd = new EtcdConnection(new EtcdOptions { Endpoints = { "http://127.0.0.1:2379" } });

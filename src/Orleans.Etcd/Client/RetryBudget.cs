@@ -13,8 +13,10 @@ internal struct RetryBudget(int members)
     private static readonly TimeSpan FirstBackoff = TimeSpan.FromMilliseconds(25);
     private static readonly TimeSpan LongestBackoff = TimeSpan.FromMilliseconds(400);
 
-    // 1.5 s of 5. An election takes up to three of these (2 s at most for the others to notice, and again where the vote is split).
-    private const double ShortShare = 0.3;
+    // 1 s of 5, and 2 s once every member was asked. What is sent on to a leader is lost until the others notice that it died, for up to
+    // 2 s; an attempt after that waits where it is for the next leader.
+    private const double ShortShare = 0.2;
+    private const double LongerShare = 0.4;
     private static readonly TimeSpan LeastShort = TimeSpan.FromMilliseconds(500);
 
     private int _attempts;
@@ -30,7 +32,9 @@ internal struct RetryBudget(int members)
     /// leader that is just dying is lost without a word, etcd itself waits 7 s before it says so, and the next may be that leader.
     /// </summary>
     public readonly TimeSpan Patience(bool mayRepeat, TimeSpan timeout) =>
-        mayRepeat && members > 1 && timeout > LeastShort ? TimeSpan.FromTicks(Math.Max((timeout * ShortShare).Ticks, LeastShort.Ticks)) : timeout;
+        mayRepeat && members > 1 && timeout > LeastShort
+            ? TimeSpan.FromTicks(Math.Max((timeout * (_silences < members ? ShortShare : LongerShare)).Ticks, LeastShort.Ticks))
+            : timeout;
 
     /// <summary>The pause before another attempt, or null when none is to be begun.</summary>
     /// <param name="failure">Of the last.</param>
@@ -45,7 +49,11 @@ internal struct RetryBudget(int members)
         if (failure.BlamesToken)
             return ++_refusals > 1 ? null : TimeSpan.Zero;
         if (failure.IsSilence)
-            return (members > 1 || (insists && ++_silences == 1)) && Left(elapsed, timeout) >= Patience(mayRepeat: true, timeout) / 2 ? TimeSpan.Zero : null;
+        {
+            _silences++;
+            return (members > 1 || (insists && _silences == 1)) && Left(elapsed, timeout) >= Patience(mayRepeat: true, timeout) / 2 ? TimeSpan.Zero : null;
+        }
+
         if (_attempts < members)
             return TimeSpan.Zero;
         // A member whose certificate is wrong will not have another soon.

@@ -61,7 +61,7 @@ public sealed class EtcdOptions
     /// <summary>
     /// The longest that one attempt of a call may take. Default 5 s; 100 ms to 5 min. A call that times out on one
     /// member is tried on others where that is safe, and ends within twice this time. Where there are several members, a call that
-    /// may be repeated and has had no answer for three tenths of it is sent to another member as well, and so on; the first answer
+    /// may be repeated and has had no answer for a fifth of it is sent to another member as well, and so on; the first answer
     /// counts. A leader that dies takes with it what was sent on to it.
     /// </summary>
     public TimeSpan RequestTimeout { get; set; } = TimeSpan.FromSeconds(5);
@@ -90,8 +90,8 @@ public sealed class EtcdOptions
     /// <summary>
     /// A watch without any message for this long asks etcd for its progress; three such periods without an answer
     /// reopen it on another member. Default 10 s; 100 ms to 10 min. A member that is frozen or no longer follows its
-    /// leader is left sooner where there is another: one with watches on it that has been silent for 1.5 s is asked, and
-    /// has three tenths of <see cref="RequestTimeout"/> to answer.
+    /// leader is left sooner where there is another: one with watches on it that has been silent for 1 s is asked, and
+    /// has a fifth of <see cref="RequestTimeout"/> to answer.
     /// </summary>
     public TimeSpan WatchProgressInterval { get; set; } = TimeSpan.FromSeconds(10);
 
