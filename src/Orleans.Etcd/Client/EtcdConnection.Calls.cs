@@ -55,7 +55,7 @@ public sealed partial class EtcdConnection
         using var late = new LateAnswer<TResponse>(_pool);
         while (true)
         {
-            cancellationToken.ThrowIfCancellationRequested();
+            ThrowIfCancelled(operation, cause: null, cancellationToken);
             ObjectDisposedException.ThrowIf(IsDisposed, this);
             // Fetched before the attempt's clock starts: it is a call of its own, with its own errors.
             var token = withToken ? await TokenOrAnswerAsync(operation, kind, started, mayBeApplied, late, cancellationToken).ConfigureAwait(false) : null;
@@ -71,8 +71,7 @@ public sealed partial class EtcdConnection
             var (answer, failure, hung) = await TryAsync(endpoint, request, send, token, time, patience, longest, late, cancellationToken).ConfigureAwait(false);
             if (answer is not null)
                 return answer;
-            if (cancellationToken.IsCancellationRequested)
-                throw new OperationCanceledException($"etcd {operation} was cancelled.", failure.Exception, cancellationToken);
+            ThrowIfCancelled(operation, failure.Exception, cancellationToken);
             if (hung)
                 NoteSilence(endpoint);
             else if (failure.Code != EtcdErrorCode.Timeout)
@@ -86,14 +85,14 @@ public sealed partial class EtcdConnection
             var pause = mayRepeat ? retry.Next(failure, Time.GetElapsedTime(started), Options.RequestTimeout, kind == CallKind.IdentifiedWrite) : null;
             if (pause is null && kind != CallKind.Write && !failure.IsLastWord)
                 await late.WaitAsync(RetryBudget.Left(Time.GetElapsedTime(started), Options.RequestTimeout)).ConfigureAwait(false);
-            cancellationToken.ThrowIfCancellationRequested();
+            ThrowIfCancelled(operation, failure.Exception, cancellationToken);
             if (late.Response is { } response)
                 return response;
             if (pause is null)
                 throw (failure with { MayBeApplied = mayBeApplied }).ToException(operation, isWrite: kind != CallKind.Read, Description);
             Log.Retrying(_logger, failure.Exception, operation, endpoint.Address, failure.Code);
             if (pause > TimeSpan.Zero)
-                await Task.Delay(pause.Value, Time, cancellationToken).ConfigureAwait(false);
+                await Task.Delay(pause.Value, Time, cancellationToken).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
         }
     }
 
@@ -182,6 +181,12 @@ public sealed partial class EtcdConnection
         {
             throw new CallFailure(EtcdErrorCode.Timeout, MayBeApplied: false, BlamesToken: false, exception).ToException("Authenticate", isWrite: false, Description);
         }
+    }
+
+    private static void ThrowIfCancelled(string operation, Exception? cause, CancellationToken cancellationToken)
+    {
+        if (cancellationToken.IsCancellationRequested)
+            throw new OperationCanceledException($"etcd {operation} was cancelled.", cause, cancellationToken);
     }
 
     private void MoveOn(string operation, EtcdEndpoint endpoint, string? token, CallFailure failure, bool hung, TimeSpan time)

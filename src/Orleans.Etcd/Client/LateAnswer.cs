@@ -10,8 +10,8 @@ namespace Orleans.Etcd;
 internal sealed class LateAnswer<TResponse>(EndpointPool pool) : IDisposable
     where TResponse : class
 {
-    private readonly List<CancellationTokenSource> _deadlines = [];
-    private readonly List<Task> _following = [];
+    // Both are made with the first that is late: nearly no call has one.
+    private List<(Task Following, CancellationTokenSource Deadline)>? _attempts;
     private TaskCompletionSource<TResponse>? _first;
 
     /// <summary>The first answer to any of them; null while there is none.</summary>
@@ -27,21 +27,21 @@ internal sealed class LateAnswer<TResponse>(EndpointPool pool) : IDisposable
     /// <summary>Waits until one of them is answered, all have failed, or the time is over. No time where there are none.</summary>
     public async Task WaitAsync(TimeSpan time)
     {
-        if (_first is not null && time > TimeSpan.Zero)
-            await ((Task)Task.WhenAny(_first.Task, Task.WhenAll(_following))).WaitAsync(time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        if (_first is not null && _attempts is not null && time > TimeSpan.Zero)
+            await ((Task)Task.WhenAny(_first.Task, Task.WhenAll(_attempts.Select(static attempt => attempt.Following)))).WaitAsync(time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     /// <summary>Adds an attempt, and takes over what it holds.</summary>
     public void Follow(EtcdEndpoint endpoint, AsyncUnaryCall<TResponse> attempt, CancellationTokenSource deadline)
     {
         _first ??= new TaskCompletionSource<TResponse>(TaskCreationOptions.RunContinuationsAsynchronously);
-        _deadlines.Add(deadline);
-        _following.Add(FollowAsync(pool, endpoint, attempt, _first));
+        _attempts ??= [];
+        _attempts.Add((FollowAsync(pool, endpoint, attempt, _first), deadline));
     }
 
     public void Dispose()
     {
-        foreach (var deadline in _deadlines)
+        foreach (var (_, deadline) in _attempts ?? [])
         {
             deadline.Cancel();
             deadline.Dispose();

@@ -22,20 +22,12 @@ internal sealed partial class EtcdMembershipTable
             Failure = { Txn.Get(_layout.VersionKey), Txn.Get(row) },
         };
         var mayBeApplied = false;
-        try
-        {
-            // Both tokens are revisions, which never come back: whichever attempt comes first, no other is applied after it.
-            var response = await _etcd.TxnRepeatablyAsync(request, cancellationToken, Unanswered, insists: true).ConfigureAwait(false);
-            if (response.Succeeded || (mayBeApplied && WasOurs(response, row, expectedRow, expectedVersion, tableVersion.Version, writeId)))
-                return true;
-            EtcdMeter.Conflicts.Add(1);
-            return false;
-        }
-        catch (EtcdException exception) when (mayBeApplied && !exception.OutcomeUnknown)
-        {
-            // Only this attempt is known to have failed; the one before it may have been applied.
-            throw Unknown(row, exception.Code, exception.Message, exception);
-        }
+        // Both tokens are revisions, which never come back: whichever attempt comes first, no other is applied after it.
+        var response = await _etcd.TxnRepeatablyAsync(request, cancellationToken, Unanswered, insists: true).ConfigureAwait(false);
+        if (response.Succeeded || (mayBeApplied && WasOurs(response, row, expectedRow, expectedVersion, tableVersion.Version, writeId)))
+            return true;
+        EtcdMeter.Conflicts.Add(1);
+        return false;
 
         void Unanswered()
         {
@@ -59,13 +51,10 @@ internal sealed partial class EtcdMembershipTable
         var stepOfAnother = Keys(failed, 0, 1).FirstOrDefault() is { } version && version.CreateRevision <= expectedVersion && image.Version.Version == written;
         if ((row?.ModRevision ?? 0) == expectedRow && (expectedRow > 0 || stepOfAnother))
             return false;
-        throw Unknown(rowKey, EtcdErrorCode.Timeout, "The table has since been written by another silo.", inner: null);
+        throw new EtcdException(
+            EtcdErrorCode.Timeout,
+            "Txn",
+            $"A write of the membership row {rowKey.ToStringUtf8()} got no answer and may have been applied. Read the table to see what holds. The table has since been written by another silo.",
+            outcomeUnknown: true);
     }
-
-    private static EtcdException Unknown(ByteString rowKey, EtcdErrorCode code, string reason, Exception? inner) => new(
-        code,
-        "Txn",
-        $"A write of the membership row {rowKey.ToStringUtf8()} got no answer and may have been applied. Read the table to see what holds. {reason}",
-        outcomeUnknown: true,
-        inner);
 }

@@ -22,7 +22,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
     // Beyond this the consumer's slowness is handed to etcd through the stream's flow control.
     private const int BufferedBatches = 256;
     private const int SilentPeriods = 3;
-    private static readonly TimeSpan FirstBackoff = TimeSpan.FromMilliseconds(25);
+    private static readonly TimeSpan FirstBackoff = TimeSpan.FromMilliseconds(100);
 
     // etcd lets watches that start in the past catch up every 100 ms.
     private static readonly TimeSpan FirstProgress = TimeSpan.FromMilliseconds(150);
@@ -42,7 +42,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
     private bool _stale = true;
     private bool _opened;
     private int _refusals;
-    private int _failures;
+    private TimeSpan _pause = TimeSpan.Zero;
 
     /// <summary>Starts watching all keys that begin with <paramref name="prefix"/>, which ends in a slash.</summary>
     /// <param name="etcd">The connection.</param>
@@ -128,7 +128,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
     /// <summary>Says it once an outage and not once an attempt: the first break quietly, since most are mended at once.</summary>
     private void NoteEnd(EtcdEndpoint? endpoint, string reason, Exception exception)
     {
-        if (endpoint is not null && _failures == 0)
+        if (endpoint is not null && _pause == TimeSpan.Zero)
         {
             Log.Reopening(_logger, _prefix, endpoint.Address, reason, _state.Revision);
             return;
@@ -146,11 +146,11 @@ internal sealed partial class RangeWatch : IAsyncDisposable
 
     private async Task PauseAsync(Task recovered)
     {
-        if (_failures++ == 0)
-            return;
-        var backoff = FirstBackoff * Math.Pow(2, Math.Min(_failures, 10));
-        backoff = backoff < LongestBackoff ? backoff : LongestBackoff;
-        await _etcd.PauseAsync(backoff, recovered, _stop.Token).ConfigureAwait(false);
+        // None after the first break.
+        var pause = _pause;
+        _pause = pause == TimeSpan.Zero ? FirstBackoff : Backoff.Longer(pause, LongestBackoff);
+        if (pause > TimeSpan.Zero)
+            await _etcd.PauseAsync(pause, recovered, _stop.Token).ConfigureAwait(false);
     }
 
     private async Task ReadRangeAsync()
@@ -233,7 +233,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
             }
 
             NoteReachable();
-            _failures = 0;
+            _pause = TimeSpan.Zero;
             foreach (var batch in _state.Apply(pending))
                 await _output.Writer.WriteAsync(batch, _stop.Token).ConfigureAwait(false);
             pending.Clear();

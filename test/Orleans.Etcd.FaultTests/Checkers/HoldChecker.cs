@@ -26,7 +26,7 @@ internal static class HoldChecker
         foreach (var (earlier, later) in Overlaps(holds, taken))
         {
             // The key of the one was gone when the other was let in.
-            var late = TimeSpan.FromMicroseconds(Math.Min(earlier.Until, later.Until) - later.From);
+            var late = TimeSpan.FromMicroseconds(Math.Min(earlier.Until, later.Until) - Math.Max(earlier.From, later.From));
             if (!mayRevoke || !taken.TryGetValue(earlier.Token, out var gone) || late > toldWithin(gone))
                 findings.Violated($"{earlier} believed in it for {late.TotalMilliseconds:0.0} ms while {later} had it");
         }
@@ -52,7 +52,10 @@ internal static class HoldChecker
         }
     }
 
-    /// <summary>Those who held at the same time what only one may, the one who came first first.</summary>
+    /// <summary>
+    /// Those who held at the same time what only one may, the one whose turn came first first: its holder may hear of that after
+    /// it is gone and the other has it.
+    /// </summary>
     public static IEnumerable<(Hold Earlier, Hold Later)> Overlaps(IEnumerable<Hold> holds, IReadOnlyDictionary<long, long> taken)
     {
         var open = new List<Hold>();
@@ -60,7 +63,7 @@ internal static class HoldChecker
         {
             open.RemoveAll(hold => hold.Until < next.From);
             foreach (var other in open.Where(other => Excludes(other, next)))
-                yield return (other, next);
+                yield return other.Token < next.Token ? (other, next) : (next, other);
             if (next.Kind == HoldKind.Semaphore && open.Count(other => other.Kind == HoldKind.Semaphore) >= LockWork.Permits)
                 yield return (open.Where(other => other.Kind == HoldKind.Semaphore).OrderByDescending(other => taken.ContainsKey(other.Token)).ThenBy(other => other.Until).First(), next);
             open.Add(next);

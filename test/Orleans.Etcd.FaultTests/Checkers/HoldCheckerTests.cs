@@ -44,6 +44,19 @@ public sealed class HoldCheckerTests
         Assert.NotEmpty(Findings(true, Taken(1, 15), Lock(1, 0, 10, 2_000_000), Lock(2, 5, 20, 3_000_000)).Violations);
     }
 
+    /// <summary>Its turn had come, etcd took it away and gave it to the next, and then its holder heard of its turn.</summary>
+    [Fact]
+    public void HolderWhoHearsOfItsTurnWhenItIsGone_IsCounted_UnlessItIsToldTooLate()
+    {
+        Hold[] holds = [Lock(2, 5, 20, 900_000), Lock(1, 0, 300_000, 300_050)];
+        var findings = Findings(true, Taken(1, 15), holds);
+        Assert.Empty(findings.Violations);
+        Assert.Equal(1, findings.Counts.Values.Single());
+        Assert.NotEmpty(Findings(false, Taken(1, 15), holds).Violations);
+        Assert.Single(Findings(true, Taken(2, 15), holds).Violations);
+        Assert.NotEmpty(Findings(true, Taken(1, 15), Lock(2, 5, 20, 2_000_000), Lock(1, 0, 1_500_000, 1_500_050)).Violations);
+    }
+
     [Fact]
     public void LossThatNobodyElseSaw_IsToldAllTheSame()
     {

@@ -61,20 +61,16 @@ public sealed class OutageTests
     [Fact]
     public async Task Calls_ThatMayBeRepeated_DoNotWaitAWholeTimeoutForAMemberThatKeepsSilent()
     {
-        await using var etcd = await EtcdServer.StartAsync();
-        await using var one = TcpProxy.Start(etcd.Endpoint);
-        await using var other = TcpProxy.Start(etcd.Endpoint);
-        await using var connection = Connections.Connect(one.Endpoint, other.Endpoint);
-        await connection.PutAsync("a", "1");
-        (one.Accepted > 0 ? one : other).Stall();
+        await using var members = await SeveralMembers.StartAsync(2);
+        members[0].Stall();
         var clock = Stopwatch.StartNew();
-        await connection.TxnRepeatablyAsync(new() { Success = { Txn.Put(Connections.Bytes("a"), Connections.Bytes("2")) } }, CancellationToken.None);
+        await members.WriteRepeatablyAsync();
         Assert.InRange(clock.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(3));
         // What may not be repeated has all of its time.
-        one.Stall();
-        other.Stall();
+        members[0].Stall();
+        members[1].Stall();
         clock.Restart();
-        var failed = await Assert.ThrowsAsync<EtcdException>(() => connection.PutAsync("a", "3"));
+        var failed = await Assert.ThrowsAsync<EtcdException>(() => members.Connection.PutAsync("a", "3"));
         Assert.True(failed.OutcomeUnknown);
         Assert.InRange(clock.Elapsed, TimeSpan.FromSeconds(4.5), TimeSpan.FromSeconds(6.5));
     }
@@ -85,60 +81,44 @@ public sealed class OutageTests
     [InlineData(6.5, 2)]
     public async Task Calls_ThatMayBeRepeated_EndWithWhicheverMemberAnswersFirst(double afterSeconds, int place)
     {
-        await using var etcd = await EtcdServer.StartAsync();
-        TcpProxy[] proxies = [TcpProxy.Start(etcd.Endpoint), TcpProxy.Start(etcd.Endpoint), TcpProxy.Start(etcd.Endpoint)];
-        await using var connection = Connections.Connect([.. proxies.Select(proxy => proxy.Endpoint)]);
-        await connection.PutAsync("a", "1");
-        foreach (var proxy in proxies)
-            proxy.Stall();
+        await using var members = await SeveralMembers.StartAsync(3);
+        for (var i = 0; i < 3; i++)
+            members[i].Stall();
         var after = TimeSpan.FromSeconds(afterSeconds);
         var clock = Stopwatch.StartNew();
-        var calling = connection.TxnRepeatablyAsync(new() { Success = { Txn.Put(Connections.Bytes("a"), Connections.Bytes("2")) } }, CancellationToken.None);
+        var calling = members.WriteRepeatablyAsync();
         await Task.Delay(after);
-        // The one in use is asked first, and then the others.
-        proxies.OrderByDescending(proxy => proxy.Accepted).ElementAt(place).Pass();
+        members[place].Pass();
         await calling;
         Assert.InRange(clock.Elapsed, after, after + TimeSpan.FromSeconds(0.7));
-        foreach (var proxy in proxies)
-            await proxy.DisposeAsync();
     }
 
     /// <summary>The others keep silent while they elect a leader, and one that was killed goes on refusing: that is no reason to give the others up.</summary>
     [Fact]
     public async Task Calls_ThatMayBeRepeated_OneMemberRefusesAndTheOthersAreSilent_WaitForThoseToTheEnd()
     {
-        await using var etcd = await EtcdServer.StartAsync();
-        TcpProxy[] proxies = [TcpProxy.Start(etcd.Endpoint), TcpProxy.Start(etcd.Endpoint), TcpProxy.Start(etcd.Endpoint)];
-        await using var connection = Connections.Connect([.. proxies.Select(proxy => proxy.Endpoint)]);
-        await connection.PutAsync("a", "1");
-        var ordered = proxies.OrderByDescending(proxy => proxy.Accepted).ToArray();
-        ordered[0].Stall();
-        ordered[1].Refuse();
-        ordered[2].Stall();
+        await using var members = await SeveralMembers.StartAsync(3);
+        members[0].Stall();
+        members[1].Refuse();
+        members[2].Stall();
         var clock = Stopwatch.StartNew();
-        var calling = connection.TxnRepeatablyAsync(new() { Success = { Txn.Put(Connections.Bytes("a"), Connections.Bytes("2")) } }, CancellationToken.None);
+        var calling = members.WriteRepeatablyAsync();
         await Task.Delay(TimeSpan.FromSeconds(8));
-        ordered[2].Pass();
+        members[2].Pass();
         await calling;
         Assert.InRange(clock.Elapsed, TimeSpan.FromSeconds(8), TimeSpan.FromSeconds(9));
-        foreach (var proxy in proxies)
-            await proxy.DisposeAsync();
     }
 
     /// <summary>When the time is nearly over nothing is begun that cannot be answered in it.</summary>
     [Fact]
     public async Task Calls_ToMembersThatKeepSilent_EndInTimeAndAfterFewAttempts()
     {
-        await using var etcd = await EtcdServer.StartAsync();
-        await using var one = TcpProxy.Start(etcd.Endpoint);
-        await using var other = TcpProxy.Start(etcd.Endpoint);
-        await using var connection = Connections.Connect(one.Endpoint, other.Endpoint);
-        await connection.PutAsync("a", "1");
-        one.Stall();
-        other.Stall();
+        await using var members = await SeveralMembers.StartAsync(2);
+        members[0].Stall();
+        members[1].Stall();
         var clock = Stopwatch.StartNew();
         var attempts = await AttemptsAsync("Txn", 20, () =>
-            Assert.ThrowsAsync<EtcdException>(() => connection.TxnRepeatablyAsync(new() { Success = { Txn.Put(Connections.Bytes("a"), Connections.Bytes("2")) } }, CancellationToken.None)));
+            Assert.ThrowsAsync<EtcdException>(() => members.WriteRepeatablyAsync()));
         Assert.InRange(clock.Elapsed, TimeSpan.FromSeconds(9.5), TimeSpan.FromSeconds(10.5));
         // At 0, 1, 2, 4, 6 and 8 s.
         Assert.InRange(attempts, 20 * 5, 20 * 6);
@@ -267,6 +247,34 @@ public sealed class OutageTests
             }
 
             await Task.Delay(20, CancellationToken.None);
+        }
+    }
+
+    /// <summary>One etcd behind so many proxies, which a connection takes for members; the first is the one in use, then come the others in the order in which they are asked.</summary>
+    private sealed class SeveralMembers(EtcdServer etcd, TcpProxy[] proxies, EtcdConnection connection) : IAsyncDisposable
+    {
+        public EtcdConnection Connection => connection;
+
+        public TcpProxy this[int place] => proxies[place];
+
+        public static async Task<SeveralMembers> StartAsync(int count)
+        {
+            var etcd = await EtcdServer.StartAsync();
+            var proxies = Enumerable.Range(0, count).Select(_ => TcpProxy.Start(etcd.Endpoint)).ToArray();
+            var connection = Connections.Connect([.. proxies.Select(proxy => proxy.Endpoint)]);
+            await connection.PutAsync("a", "1");
+            return new(etcd, [.. proxies.OrderByDescending(proxy => proxy.Accepted)], connection);
+        }
+
+        public Task WriteRepeatablyAsync() =>
+            connection.TxnRepeatablyAsync(new() { Success = { Txn.Put(Connections.Bytes("a"), Connections.Bytes("2")) } }, CancellationToken.None);
+
+        public async ValueTask DisposeAsync()
+        {
+            await connection.DisposeAsync();
+            foreach (var proxy in proxies)
+                await proxy.DisposeAsync();
+            await etcd.DisposeAsync();
         }
     }
 }
