@@ -3,18 +3,23 @@ using Orleans.Configuration;
 namespace Orleans.Etcd;
 
 /// <summary>
-/// The members, and the one in use. All calls of a process go to one member until it fails; which one is drawn by
-/// chance, so that processes spread. Invariant: after a failure on the member in use, the next call goes elsewhere.
+/// The members, and the one in use. All calls of a process go to one member until it fails, or keeps silent while another
+/// answers again; which one is drawn by chance, so that processes spread. Invariant: after a failure on the member in use, the
+/// next call goes elsewhere.
 /// </summary>
 internal sealed class EndpointPool : IDisposable
 {
     private static readonly TimeSpan HangingFor = TimeSpan.FromSeconds(10);
+
+    // Whoever is without a leader gets no answer for a second and more.
+    private static readonly TimeSpan Quiet = TimeSpan.FromMilliseconds(800);
 
     private readonly object _lock = new();
     private readonly EtcdEndpoint[] _endpoints;
     private readonly TimeProvider _time;
     private readonly TimeSpan _connectTimeout;
     private int _current;
+    private long _lastAnswer;
     private TaskCompletionSource _recovered = NewSignal();
 
     public EndpointPool(EtcdOptions options, TimeProvider time)
@@ -23,6 +28,7 @@ internal sealed class EndpointPool : IDisposable
         _connectTimeout = options.ConnectTimeout;
         _endpoints = [.. options.Endpoints.Select(endpoint => new Uri(WithPort(endpoint))).Distinct().Select(uri => new EtcdEndpoint(uri, options))];
         _current = Random.Shared.Next(_endpoints.Length);
+        _lastAnswer = time.GetTimestamp();
         Description = string.Join(", ", _endpoints.Select(endpoint => endpoint.Address.GetLeftPart(UriPartial.Authority)));
     }
 
@@ -32,7 +38,7 @@ internal sealed class EndpointPool : IDisposable
 
     public string Description { get; }
 
-    /// <summary>Completes when a member answers next that did not before: a reason to try sooner what has failed.</summary>
+    /// <summary>Completes when a member answers next that did not before, or any after a while: a reason to try sooner what has failed.</summary>
     public Task Recovered => Volatile.Read(ref _recovered).Task;
 
     public EtcdEndpoint Current => _endpoints[Volatile.Read(ref _current)];
@@ -136,15 +142,39 @@ internal sealed class EndpointPool : IDisposable
     public void Succeed(EtcdEndpoint endpoint)
     {
         NoteSign(endpoint);
-        if (!endpoint.Failing)
+        var now = endpoint.LastSign;
+        var before = Interlocked.Exchange(ref _lastAnswer, now);
+        if (!endpoint.Failing && _time.GetElapsedTime(before, now) < Quiet)
             return;
         lock (_lock)
         {
             endpoint.Failing = false;
             endpoint.Hung = false;
+            endpoint.LastRecovery = now;
         }
 
         Interlocked.Exchange(ref _recovered, NewSignal()).TrySetResult();
+    }
+
+    /// <summary>
+    /// The member to ask where what was sent at that time is not answered: one that answers again since and has not failed
+    /// after that, if there is one, and all calls go there where nothing has come from the one in use; else the one in use. And
+    /// whether that is news.
+    /// </summary>
+    public (EtcdEndpoint Endpoint, bool Moved) After(long sent)
+    {
+        lock (_lock)
+        {
+            var current = Current;
+            if (RecoveredSince(sent) is not { } recovered)
+                return (current, false);
+            if (recovered == current || current.LastSign >= sent)
+                return (recovered, false);
+            // The last to be tried next.
+            current.LastFailure = _time.GetTimestamp();
+            Volatile.Write(ref _current, Array.IndexOf(_endpoints, recovered));
+            return (recovered, true);
+        }
     }
 
     public void Dispose()
@@ -152,6 +182,9 @@ internal sealed class EndpointPool : IDisposable
         foreach (var endpoint in _endpoints)
             endpoint.Dispose();
     }
+
+    private EtcdEndpoint? RecoveredSince(long since) =>
+        _endpoints.Where(endpoint => endpoint.LastRecovery >= since && !endpoint.Failing).MaxBy(static endpoint => endpoint.LastRecovery);
 
     private static TaskCompletionSource NewSignal() => new(TaskCreationOptions.RunContinuationsAsynchronously);
 

@@ -7,6 +7,9 @@ namespace Orleans.Etcd;
 /// <summary>One call and its attempts: which member is asked, for how long, and whether it is asked again.</summary>
 public sealed partial class EtcdConnection
 {
+    // Answers that a new leader makes possible come within that of each other.
+    private static readonly TimeSpan Overtaking = TimeSpan.FromMilliseconds(100);
+
     private async Task<TResponse> CallAsync<TRequest, TResponse>(
         string operation,
         CallKind kind,
@@ -52,6 +55,8 @@ public sealed partial class EtcdConnection
     {
         var retry = new RetryBudget(_pool.Count);
         var mayBeApplied = false;
+        var wasOvertaken = false;
+        long? sent = null;
         using var late = new LateAnswer<TResponse>(_pool);
         while (true)
         {
@@ -61,17 +66,33 @@ public sealed partial class EtcdConnection
             var token = withToken ? await TokenOrAnswerAsync(operation, kind, started, mayBeApplied, late, cancellationToken).ConfigureAwait(false) : null;
             if (late.Response is { } earliest)
                 return earliest;
-            var endpoint = _pool.Current;
+            var endpoint = sent is null ? _pool.Current : After(operation, sent.Value);
+            sent = Time.GetTimestamp();
             var left = RetryBudget.Left(Time.GetElapsedTime(started), Options.RequestTimeout);
             var patience = retry.Patience(kind != CallKind.Write, Options.RequestTimeout);
             var time = left < patience ? left : patience;
-            // Where another may be begun beside it, it need not end before the call does.
-            var longest = (kind != CallKind.Write && _pool.Count > 1) || left < Options.RequestTimeout ? left : Options.RequestTimeout;
+            var besideOthers = kind != CallKind.Write && _pool.Count > 1;
+            var limits = new AttemptLimits(
+                time,
+                // Where another may be begun beside it, it need not end before the call does.
+                besideOthers || left < Options.RequestTimeout ? left : Options.RequestTimeout,
+                // Where others had spent the time, silence is no judgement of this one.
+                Judges: time >= patience / 2,
+                MayBeOvertaken: besideOthers && !wasOvertaken && left - time >= patience / 2);
             EtcdMeter.Requests.Add(1, new KeyValuePair<string, object?>("operation", operation));
-            var (answer, failure, hung) = await TryAsync(endpoint, request, send, token, time, patience, longest, late, cancellationToken).ConfigureAwait(false);
+            var (answer, failure, hung, isOvertaken) = await TryAsync(endpoint, request, send, token, limits, late, cancellationToken).ConfigureAwait(false);
             if (answer is not null)
                 return answer;
             ThrowIfCancelled(operation, failure.Exception, cancellationToken);
+            if (isOvertaken)
+            {
+                wasOvertaken = true;
+                mayBeApplied = true;
+                unanswered?.Invoke();
+                Log.Overtaken(_logger, operation, endpoint.Address);
+                continue;
+            }
+
             if (hung)
                 NoteSilence(endpoint);
             else if (failure.Code != EtcdErrorCode.Timeout)
@@ -96,45 +117,60 @@ public sealed partial class EtcdConnection
         }
     }
 
-    /// <summary>One attempt, and beside it those that are late: the first answer, or what became of this one and whether it kept silent for as long as it takes to say so.</summary>
-    private async Task<(TResponse? Answer, CallFailure Failure, bool Hung)> TryAsync<TRequest, TResponse>(
+    /// <summary>
+    /// One attempt, and beside it those that are late: the first answer, or what became of this one and whether it kept silent for
+    /// as long as it takes to say so; or that it is overtaken.
+    /// </summary>
+    /// <remarks>
+    /// What was sent on to a leader that died is lost without a word, while what waits for the next leader is answered as soon as
+    /// there is one. So the first answer after a failure, or after a while without any, is a sign that what still has none may never
+    /// have one: it is sent again, once a call. A slow etcd may answer the first all the same.
+    /// </remarks>
+    private async Task<(TResponse? Answer, CallFailure Failure, bool Hung, bool IsOvertaken)> TryAsync<TRequest, TResponse>(
         EtcdEndpoint endpoint,
         TRequest request,
         Func<IConnection, TRequest, CallOptions, AsyncUnaryCall<TResponse>> send,
         string? token,
-        TimeSpan time,
-        TimeSpan patience,
-        TimeSpan longest,
+        AttemptLimits limits,
         LateAnswer<TResponse> late,
         CancellationToken cancellationToken)
         where TResponse : class
     {
-        // Where others had spent the time, silence is no judgement of this one.
-        var isLong = time >= patience / 2;
         // A token and not gRPC's own deadline, which follows the wall clock and its jumps.
         var deadline = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         AsyncUnaryCall<TResponse>? call = null;
         try
         {
-            deadline.CancelAfter(longest);
+            deadline.CancelAfter(limits.Longest);
+            var recovered = _pool.Recovered;
             call = send(endpoint.Connection, request, new CallOptions(Headers(token), cancellationToken: deadline.Token));
-            await late.OrAsync(call.ResponseAsync, time).ConfigureAwait(false);
+            var mayBeOvertaken = limits.MayBeOvertaken && limits.Time > Overtaking;
+            // Most are answered by then, and need not wait for what is the same for all.
+            await late.OrAsync(call.ResponseAsync, mayBeOvertaken ? Overtaking : limits.Time).ConfigureAwait(false);
+            if (mayBeOvertaken && late.IsMissing(call.ResponseAsync))
+            {
+                await late.OrAsync(call.ResponseAsync, limits.Time - Overtaking, recovered).ConfigureAwait(false);
+                if (recovered.IsCompleted && late.IsMissing(call.ResponseAsync))
+                    await late.OrAsync(call.ResponseAsync, Overtaking).ConfigureAwait(false);
+            }
+
             if (call.ResponseAsync.IsCompleted)
             {
                 var answer = await call.ResponseAsync.ConfigureAwait(false);
                 _pool.Succeed(endpoint);
-                return (answer, default, false);
+                return (answer, default, false, false);
             }
 
+            var isOvertaken = mayBeOvertaken && recovered.IsCompleted && late.Response is null;
             late.Follow(endpoint, call, deadline);
             (call, deadline) = (null, null);
-            return (late.Response, CallFailure.Silence(time, exception: null), isLong);
+            return (late.Response, CallFailure.Silence(limits.Time, exception: null), limits.Judges && !isOvertaken, isOvertaken);
         }
         catch (Exception exception) when (IsFailure(exception))
         {
             return deadline?.IsCancellationRequested is true
-                ? (null, CallFailure.Silence(time, exception), isLong)
-                : (null, CallFailure.Classify(exception), false);
+                ? (null, CallFailure.Silence(limits.Time, exception), limits.Judges, false)
+                : (null, CallFailure.Classify(exception), false, false);
         }
         finally
         {
@@ -189,6 +225,19 @@ public sealed partial class EtcdConnection
             throw new OperationCanceledException($"etcd {operation} was cancelled.", cause, cancellationToken);
     }
 
+    /// <summary>The member for another attempt, after one that was sent at that time.</summary>
+    private EtcdEndpoint After(string operation, long sent)
+    {
+        var (endpoint, moved) = _pool.After(sent);
+        if (moved)
+        {
+            EtcdMeter.Failovers.Add(1);
+            Log.MovedToAnswering(_logger, operation, endpoint.Address);
+        }
+
+        return endpoint;
+    }
+
     private void MoveOn(string operation, EtcdEndpoint endpoint, string? token, CallFailure failure, bool hung, TimeSpan time)
     {
         if (failure.BlamesToken)
@@ -211,4 +260,10 @@ public sealed partial class EtcdConnection
             Time.GetElapsedTime(started).TotalSeconds,
             new KeyValuePair<string, object?>("operation", operation),
             new KeyValuePair<string, object?>("outcome", outcome));
+
+    /// <param name="Time">How long it is waited for.</param>
+    /// <param name="Longest">How long it is left to go on.</param>
+    /// <param name="Judges">Whether its silence says something of the member.</param>
+    /// <param name="MayBeOvertaken">Whether another is begun where this one is not answered when the first answer comes after an outage.</param>
+    private readonly record struct AttemptLimits(TimeSpan Time, TimeSpan Longest, bool Judges, bool MayBeOvertaken);
 }

@@ -20,5 +20,11 @@ public sealed partial class EtcdConnection
 
         [LoggerMessage(5, LogLevel.Information, "{Endpoint} has kept silent for longer than {Timeout}; it is connected to anew")]
         public static partial void Reconnecting(ILogger logger, Uri endpoint, TimeSpan timeout);
+
+        [LoggerMessage(6, LogLevel.Debug, "etcd {Operation} has no answer from {Endpoint} while others have one again; it is sent once more")]
+        public static partial void Overtaken(ILogger logger, string operation, Uri endpoint);
+
+        [LoggerMessage(7, LogLevel.Information, "etcd {Operation} is asked of {Next}, which answers again; calls go there from now on")]
+        public static partial void MovedToAnswering(ILogger logger, string operation, Uri next);
     }
 }

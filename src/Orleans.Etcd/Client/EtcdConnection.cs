@@ -218,7 +218,7 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
             Log.Reconnecting(_logger, endpoint.Address, Options.ConnectTimeout);
     }
 
-    /// <summary>Completes when a member answers a call next that did not before. To be asked for before the attempt that it may be later than.</summary>
+    /// <summary>Completes when a member answers a call next that did not before, or any after a while. To be asked for before the attempt that it may be later than.</summary>
     internal Task Recovered => _pool.Recovered;
 
     /// <summary>A pause before another attempt at a stream; cut short, but for a little, where calls succeed again.</summary>

@@ -46,7 +46,10 @@ internal sealed class EtcdEndpoint : IDisposable
     /// <summary>Whether that failure was silence rather than a refusal. Guarded by the pool's lock.</summary>
     public bool Hung { get; set; }
 
-    /// <summary>Whether nothing has succeeded on it since. Guarded by the pool's lock.</summary>
+    /// <summary>When it last answered first after a failure, or after a while without an answer from any, by the pool's clock; zero if it never did. Guarded by the pool's lock.</summary>
+    public long LastRecovery { get; set; }
+
+    /// <summary>Whether nothing has succeeded on it since it failed. Guarded by the pool's lock.</summary>
     public bool Failing { get; set; }
 
     /// <summary>When it first kept silent since it last answered or refused, by the pool's clock; zero if it has not. Guarded by the pool's lock.</summary>

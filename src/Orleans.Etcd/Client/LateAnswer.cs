@@ -17,11 +17,20 @@ internal sealed class LateAnswer<TResponse>(EndpointPool pool) : IDisposable
     /// <summary>The first answer to any of them; null while there is none.</summary>
     public TResponse? Response => _first?.Task is { IsCompletedSuccessfully: true, Result: var response } ? response : null;
 
-    /// <summary>Waits until there is an answer to this attempt or to one of them, however it turns out, or the time is over.</summary>
-    public async Task OrAsync(Task attempt, TimeSpan time)
+    /// <summary>Whether neither this attempt nor one of them is answered, nor this one over.</summary>
+    public bool IsMissing(Task attempt) => !attempt.IsCompleted && Response is null;
+
+    /// <summary>Waits until there is an answer to this attempt or to one of them, however it turns out, or the time is over; or for the other reason.</summary>
+    public async Task OrAsync(Task attempt, TimeSpan time, Task? other = null)
     {
-        var either = _first is null ? attempt : Task.WhenAny(attempt, _first.Task);
-        await either.WaitAsync(time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        var any = (_first, other) switch
+        {
+            (null, null) => attempt,
+            (null, _) => Task.WhenAny(attempt, other),
+            (_, null) => Task.WhenAny(attempt, _first.Task),
+            _ => Task.WhenAny(attempt, _first.Task, other),
+        };
+        await any.WaitAsync(time).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
     }
 
     /// <summary>Waits until one of them is answered, all have failed, or the time is over. No time where there are none.</summary>

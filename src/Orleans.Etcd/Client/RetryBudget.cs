@@ -5,7 +5,8 @@ namespace Orleans.Etcd;
 /// several members a silence is followed by another attempt for as long as there is time for one that says something, and where
 /// there is one by none, or by one for a call that insists; a refused token is renewed once; quick failures go on, every member
 /// once and then a pause, and no attempt after one begins later than the time of one timeout unless a member has not been asked
-/// at all. Invariant: all attempts together, with the fetching of tokens, take at most twice the timeout, in whatever order
+/// at all. One attempt more may come between, where others are answered again after an outage; it is no failure and does not count.
+/// Invariant: all attempts together, with the fetching of tokens, take at most twice the timeout, in whatever order
 /// failures and silence follow each other.
 /// </summary>
 internal struct RetryBudget(int members)

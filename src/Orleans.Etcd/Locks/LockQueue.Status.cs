@@ -41,21 +41,26 @@ internal sealed partial class LockQueue
         }
 
         TxnResponse response;
+        var mayBeRemoved = false;
         try
         {
-            response = await _etcd.TxnRepeatablyAsync(telling, CancellationToken.None).ConfigureAwait(false);
+            response = await _etcd.TxnRepeatablyAsync(telling, CancellationToken.None, NoteUnanswered).ConfigureAwait(false);
         }
         catch (EtcdException exception) when (exception.Code is EtcdErrorCode.LeaseNotFound or EtcdErrorCode.ResourceExhausted)
         {
             // Its session is going, and its key with it; or etcd has no room for anything new.
-            response = await _etcd.TxnRepeatablyAsync(removal, CancellationToken.None).ConfigureAwait(false);
+            telling = removal;
+            response = await _etcd.TxnRepeatablyAsync(removal, CancellationToken.None, NoteUnanswered).ConfigureAwait(false);
         }
 
-        // Or by another attempt whose answer was lost or is not there yet.
-        var removed = response.Succeeded || response.Responses.Any(one => one.ResponseRange?.Kvs.Count > 0);
+        // Or by another attempt whose answer was lost or is not there yet: that left a word where it could, and else it is taken
+        // for having done it, since the key is gone.
+        var removed = response.Succeeded || (telling == removal ? mayBeRemoved : response.Responses.Any(one => one.ResponseRange?.Kvs.Count > 0));
         if (removed)
             Log.Forced(_logger, _layout.Name, held.Key.ToStringUtf8(), token);
         return removed;
+
+        void NoteUnanswered() => mayBeRemoved = true;
     }
 
     private async Task<LockHolder> HolderAsync(KeyValue kv, LockValue? value)

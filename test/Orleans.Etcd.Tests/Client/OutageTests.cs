@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Orleans.Configuration;
 using Orleans.Etcd.Testing;
 using Orleans.Etcd.Tests.Testing;
 using Xunit;
@@ -107,6 +108,27 @@ public sealed class OutageTests
         members[2].Pass();
         await calling;
         Assert.InRange(clock.Elapsed, TimeSpan.FromSeconds(8), TimeSpan.FromSeconds(9));
+    }
+
+    /// <summary>
+    /// What a member has sent on to a leader that froze is lost without a word. That others are answered again says so: it is sent
+    /// once more then, and not when its time has come.
+    /// </summary>
+    [Fact]
+    public async Task Calls_OthersAreAnsweredAgainAfterAnOutage_AreRepeatedAtOnce()
+    {
+        var timeout = TimeSpan.FromSeconds(10);
+        await using var members = await SeveralMembers.StartAsync(2, timeout);
+        members[0].Stall();
+        var earlier = members.WriteRepeatablyAsync();
+        await Task.Delay(timeout * 0.12);
+        var later = members.WriteRepeatablyAsync();
+        await Task.Delay(timeout * 0.02);
+        // The first is sent to the other member after a fifth of the timeout, and the second would be 1.2 s after that.
+        await earlier;
+        var clock = Stopwatch.StartNew();
+        await later;
+        Assert.InRange(clock.Elapsed, TimeSpan.Zero, timeout * 0.07);
     }
 
     /// <summary>When the time is nearly over nothing is begun that cannot be answered in it.</summary>
@@ -257,11 +279,11 @@ public sealed class OutageTests
 
         public TcpProxy this[int place] => proxies[place];
 
-        public static async Task<SeveralMembers> StartAsync(int count)
+        public static async Task<SeveralMembers> StartAsync(int count, TimeSpan? timeout = null)
         {
             var etcd = await EtcdServer.StartAsync();
             var proxies = Enumerable.Range(0, count).Select(_ => TcpProxy.Start(etcd.Endpoint)).ToArray();
-            var connection = Connections.Connect([.. proxies.Select(proxy => proxy.Endpoint)]);
+            var connection = Connections.Connect(timeout ?? new EtcdOptions().RequestTimeout, [.. proxies.Select(proxy => proxy.Endpoint)]);
             await connection.PutAsync("a", "1");
             return new(etcd, [.. proxies.OrderByDescending(proxy => proxy.Accepted)], connection);
         }
