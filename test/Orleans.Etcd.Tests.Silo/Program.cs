@@ -41,6 +41,7 @@ builder.UseOrleans(silo => (configuration["Redis"] is { } redis
         options.MaxJoinAttemptTime = configuration.GetValue("MaxJoinAttemptTime", options.MaxJoinAttemptTime);
     })
     .Configure<EtcdLivenessOptions>(configuration.GetSection("Liveness").Bind)
+    .Configure<GrainCollectionOptions>(configuration.GetSection("Collection").Bind)
     .Configure<SiloOptions>(options => options.SiloName = configuration["SiloName"]!)
     .ConfigureEndpoints(IPAddress.Loopback, configuration.GetValue<int>("SiloPort"), configuration.GetValue<int>("GatewayPort")));
 builder.Services.AddHostedService<MembershipReporter>();

@@ -21,7 +21,15 @@ internal abstract class LockQueueGrain : Grain, ILockQueueGrain
 
     // Made by the first call and not by the activation, whose exceptions reach the caller in another shape: the name may be
     // one that cannot be a key.
-    private LockQueue Queue => _queue ??= _queues.Open(_kind, this.GetPrimaryKeyString());
+    private LockQueue Queue
+    {
+        get
+        {
+            _queue ??= _queues.Open(_kind, this.GetPrimaryKeyString(), () => GrainContext.Deactivate(new(DeactivationReasonCode.ActivationIdle, "Nobody asks for the lock.")));
+            _queue.NoteUse();
+            return _queue;
+        }
+    }
 
     public Task<LockAnswer> Acquire(LockRequest request) => Queue.AcquireAsync(request);
 
@@ -40,11 +48,11 @@ internal abstract class LockQueueGrain : Grain, ILockQueueGrain
     }
 }
 
-[Reentrant, PreferLocalPlacement, CollectionAgeLimit(Minutes = 2)]
+[Reentrant, PreferLocalPlacement]
 internal sealed class LockGrain(IServiceProvider services) : LockQueueGrain(services, LockKind.Mutex), ILockGrain;
 
-[Reentrant, PreferLocalPlacement, CollectionAgeLimit(Minutes = 2)]
+[Reentrant, PreferLocalPlacement]
 internal sealed class SemaphoreGrain(IServiceProvider services) : LockQueueGrain(services, LockKind.Semaphore), ISemaphoreGrain;
 
-[Reentrant, PreferLocalPlacement, CollectionAgeLimit(Minutes = 2)]
+[Reentrant, PreferLocalPlacement]
 internal sealed class ReadWriteLockGrain(IServiceProvider services) : LockQueueGrain(services, LockKind.ReadWrite), IReadWriteLockGrain;

@@ -40,6 +40,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
     private readonly Queue<(ByteString Key, long At)> _endedInOrder = new();
     private readonly CancellationTokenSource _stop = new();
     private readonly CancellationTokenSource _waitless = new();
+    private long _lastUsed;
 
     public LockQueue(EtcdConnection etcd, GroupCommit commits, LockLayout layout, string serviceId, ILogger logger)
     {
@@ -48,7 +49,13 @@ internal sealed partial class LockQueue : IAsyncDisposable
         _layout = layout;
         _serviceId = serviceId;
         _logger = logger;
+        NoteUse();
     }
+
+    /// <summary>When it was last asked anything, by the connection's clock.</summary>
+    public long LastUsed => Volatile.Read(ref _lastUsed);
+
+    public void NoteUse() => Volatile.Write(ref _lastUsed, _etcd.Time.GetTimestamp());
 
     /// <summary>
     /// Enters the request, or finds the place that it has, and waits for its turn. One call makes one place at most: what

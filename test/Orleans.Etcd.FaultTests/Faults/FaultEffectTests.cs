@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Microsoft.Extensions.DependencyInjection;
 using Orleans.Etcd.FaultTests.Runs;
 using Orleans.Etcd.Tests;
 using Orleans.Etcd.Tests.Testing;
@@ -66,6 +67,29 @@ public sealed class FaultEffectTests(FaultEffectTests.Fixture fixture, ITestOutp
             await config.Commit(new ConfigCommit { Edits = [ConfigEdit.Set("key", $"{Guid.NewGuid()}")] });
             return (await config.History(1))[0].Time - DateTimeOffset.UtcNow;
         }
+    }
+
+    /// <summary>
+    /// Orleans (10.4.2) activates no grain whose collection age ends before what it has been through by the wall clock: 2 min for
+    /// the grains of locks made them fail for 8 min after this, with an ArgumentException.
+    /// </summary>
+    [Fact]
+    public async Task ClockThatFallsBack_DoesNotKeepLocksFromBeingHad()
+    {
+        var fault = new ClockJump(Schedule.SiloWithAClock, TimeSpan.FromMinutes(10));
+        if (!fault.CanBeMade())
+        {
+            output.WriteLine("Not here: libfaketime is missing.");
+            return;
+        }
+
+        var locks = Deployment.Clients[0].ServiceProvider.GetRequiredService<ILocks>();
+        await using (await fault.InjectAsync(Deployment))
+            await Task.Delay(Deployment.CollectionQuantum * 3);
+        await Task.Delay(Deployment.CollectionQuantum);
+        using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(10));
+        foreach (var one in new[] { locks.GetLock("never had"), locks.GetSemaphore("never had", 1), locks.GetWriteLock("never had") })
+            await (await one.AcquireAsync(limit.Token)).DisposeAsync();
     }
 
     private static async Task<TimeSpan> TimeAsync(Func<Task> action)

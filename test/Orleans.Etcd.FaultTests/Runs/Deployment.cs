@@ -323,9 +323,14 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
             ["ClusterId"] = Id,
             ["DefaultProbes"] = "true",
             ["Locks:SessionTtl"] = SessionTtl.ToString(),
+            // Often, so that a clock that is ahead for a moment is noticed by what looks for grains to be collected.
+            ["Collection:CollectionQuantum"] = CollectionQuantum.ToString(),
         };
         return SiloProcess.StartAsync($"silo{silo}", settings, LoopbackPort.Take(), LoopbackPort.Take(), _clocks[silo]?.Variables);
     }
+
+    /// <summary>How often silos look for grains to be collected.</summary>
+    public static readonly TimeSpan CollectionQuantum = TimeSpan.FromSeconds(2);
 
     /// <summary>Short, so that holders are seen to lose.</summary>
     public static readonly TimeSpan SessionTtl = TimeSpan.FromSeconds(5);

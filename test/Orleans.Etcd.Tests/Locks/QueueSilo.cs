@@ -18,7 +18,7 @@ internal sealed class QueueSilo(EtcdConnection etcd, string serviceId) : IAsyncD
 
     public static QueueSilo Start(EtcdServer server, string serviceId, Uri? through = null, TimeProvider? time = null) => new(server.Connect(through: through, time: time), serviceId);
 
-    public LockQueue Queue(LockKind kind, string name) => _queues.GetOrAdd((kind, name), key => _factory.Open(key.Item1, key.Item2));
+    public LockQueue Queue(LockKind kind, string name) => _queues.GetOrAdd((kind, name), key => _factory.Open(key.Item1, key.Item2, static () => { }));
 
     public LockQueue Queue(string name) => Queue(LockKind.Mutex, name);
 
