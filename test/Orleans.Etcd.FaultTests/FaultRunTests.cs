@@ -30,10 +30,10 @@ internal static class Plan
     }
 
     /// <summary>
-    /// Half are random; of each ten, one is without any fault, two lose one member, one has one fault at a time, one two. One in a
-    /// hundred loses its quorum for a minute.
+    /// Half are random; of each ten, one is without any fault, two lose one member, one has one fault at a time, one two. One in
+    /// forty loses its quorum for a minute.
     /// </summary>
-    public static ScheduleKind KindOf(int seed) => seed / 2 % 100 == 50 ? ScheduleKind.Quorum : (seed / 2 % 10) switch
+    public static ScheduleKind KindOf(int seed) => seed / 2 % 40 == 20 ? ScheduleKind.Quorum : (seed / 2 % 10) switch
     {
         0 => ScheduleKind.Control,
         1 or 2 => ScheduleKind.Member,

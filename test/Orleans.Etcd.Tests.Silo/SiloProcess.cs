@@ -98,6 +98,13 @@ internal sealed partial class SiloProcess : IAsyncDisposable
             return [.. _statuses.Where(silo => silo.Value == nameof(SiloStatus.Active)).Select(silo => silo.Key[..silo.Key.IndexOf('@', StringComparison.Ordinal)])];
     }
 
+    /// <summary>Its own address, once it sees itself as active.</summary>
+    public SiloAddress? Address()
+    {
+        lock (_lock)
+            return _statuses.Where(silo => silo.Value == nameof(SiloStatus.Active)).Select(silo => SiloAddress.FromParsableString(silo.Key)).FirstOrDefault(silo => silo.Endpoint.Equals(Endpoint));
+    }
+
     /// <summary>Asks it to leave, as a service manager does (SIGTERM).</summary>
     public void Terminate() => Signal(Sigterm);
 

@@ -19,9 +19,9 @@ internal static class HoldChecker
     public static void Check(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, bool mayRevoke, Findings findings, IReadOnlyCollection<long>? thawed = null, Func<long, TimeSpan>? toldWithin = null)
     {
         toldWithin ??= _ => RevokedToldWithin;
-        foreach (var twice in holds.GroupBy(hold => hold.Token).Where(group => group.Count() > 1 && Excludes(group.First(), group.Last())))
+        foreach (var twice in holds.GroupBy(hold => hold.Token).Where(group => group.Count() > 1))
             findings.Violated($"token {twice.Key} was given {twice.Count()} times");
-        CheckOrder([.. holds.Where(hold => hold.Kind == HoldKind.Lock)], findings);
+        CheckOrder(holds, findings);
         CheckTold(holds, taken, mayRevoke, findings, thawed ?? [], toldWithin);
         foreach (var (earlier, later) in Overlaps(holds, taken))
         {
@@ -72,7 +72,7 @@ internal static class HoldChecker
 
     private static bool Excludes(Hold one, Hold other) => (one.Kind, other.Kind) is (HoldKind.Lock, HoldKind.Lock) or (HoldKind.Write, HoldKind.Write or HoldKind.Read) or (HoldKind.Read, HoldKind.Write);
 
-    /// <summary>Whoever asked after another was given a token gets a higher one.</summary>
+    /// <summary>Whoever asked after another was given a token gets a higher one, as what it may be: all stand in one line.</summary>
     private static void CheckOrder(IReadOnlyCollection<Hold> holds, Findings findings)
     {
         var given = new Queue<Hold>(holds.OrderBy(hold => hold.From));

@@ -10,8 +10,8 @@ internal static class ObserverChecker
     /// <param name="log">What happened.</param>
     /// <param name="told">What the observer was told, in its order.</param>
     /// <param name="until">The revision up to which it must have been told all.</param>
-    /// <param name="mayReadAnew">Whether there was a reason for a snapshot in place of revisions.</param>
-    public static IEnumerable<string> Check(LogPart log, IReadOnlyList<ConfigStep> told, long until = long.MaxValue, bool mayReadAnew = false)
+    /// <param name="mayReadAnew">Whether there was a reason for a snapshot in place of revisions; for none where it is null.</param>
+    public static IEnumerable<string> Check(LogPart log, IReadOnlyList<ConfigStep> told, long until = long.MaxValue, Func<ConfigStep, bool>? mayReadAnew = null)
     {
         if (told.Count == 0)
         {
@@ -21,8 +21,8 @@ internal static class ObserverChecker
 
         if (!told[0].IsSnapshot)
             yield return $"it was told {told[0].Revision} first, which is no snapshot";
-        foreach (var step in told.Skip(1).Where(step => step.IsSnapshot && !mayReadAnew))
-            yield return $"a snapshot at {step.Revision} came without any reason";
+        foreach (var step in told.Skip(1).Where(step => step.IsSnapshot && mayReadAnew?.Invoke(step) is not true))
+            yield return $"a snapshot at {step.Revision} after {step.Previous} came without any reason";
         var state = log.Initial;
         var next = 0;
         var last = told[0].Previous;

@@ -20,8 +20,10 @@ public sealed class ObserverCheckerTests
     public void SnapshotInPlaceOfRevisions_IsAccepted_WhereThereIsAReason()
     {
         ConfigStep[] told = [Told[0], Snapshot(10, 13, ("b", "1")), Told[3]];
-        Assert.Empty(ObserverChecker.Check(Log, told, mayReadAnew: true));
+        Assert.Empty(ObserverChecker.Check(Log, told, mayReadAnew: step => step.Previous <= 10));
         AssertFound("without any reason", told);
+        // There was a reason for one, and not for this one.
+        Assert.Single(ObserverChecker.Check(Log, told, mayReadAnew: step => step.Previous <= 9));
     }
 
     [Fact]

@@ -18,7 +18,11 @@ internal abstract record Fault
     /// <summary>Begins it; the caller ends it by disposing of what is answered.</summary>
     public abstract Task<IAsyncDisposable> InjectAsync(IFaultTarget target);
 
-    protected static IAsyncDisposable Nothing { get; } = new Undo(() => Task.CompletedTask);
+    /// <summary>Whether etcd may answer late or not at all because of it.</summary>
+    public virtual bool DisturbsEtcd => !IsOfSilo;
+
+    /// <summary>What there is to be ended where a fault is over when it was made.</summary>
+    public static IAsyncDisposable Nothing { get; } = new Undo(() => Task.CompletedTask);
 }
 
 /// <summary>A fault of one member.</summary>
@@ -40,6 +44,8 @@ internal sealed record Kill(int Member) : MemberFault(Member)
 {
     protected override async Task<IAsyncDisposable> InjectAsync(IFaultTarget target, int member)
     {
+        if (!target.Etcd.Members[member].IsRunning)
+            throw new InvalidOperationException("It is down already.");
         await target.Etcd.Members[member].KillAsync();
         return new Undo(() => target.StartMemberAsync(member));
     }
@@ -101,6 +107,8 @@ internal sealed record Defragment(int Member) : MemberFault(Member)
 
 internal sealed record Compact : Fault
 {
+    public override bool DisturbsEtcd => false;
+
     public override async Task<IAsyncDisposable> InjectAsync(IFaultTarget target)
     {
         await target.CompactAsync();
@@ -125,6 +133,8 @@ internal sealed record MoveLeader(int To) : Fault
 internal sealed record RevokeLease(int Which) : Fault
 {
     public override bool MayRevokeLiveLeases(TimeSpan lasts) => true;
+
+    public override bool DisturbsEtcd => false;
 
     public override async Task<IAsyncDisposable> InjectAsync(IFaultTarget target)
     {

@@ -57,7 +57,7 @@ internal sealed record Schedule(ScheduleKind Kind, IReadOnlyList<ScheduledFault>
         {
             ScheduleKind.Control => [],
             ScheduleKind.Member => [new(TimeSpan.FromSeconds(0.5), length - TimeSpan.FromSeconds(0.5), DrawMemberFailure(random))],
-            ScheduleKind.Quorum => [.. new[] { 0, 1 }.Select(member => new ScheduledFault(TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(60), seed / 200 % 2 == 0 ? new Kill(member) : new CutFromPeers(member)))],
+            ScheduleKind.Quorum => QuorumLoss(random),
             ScheduleKind.One => InTurn(random, silos, length, 1),
             ScheduleKind.Two => InTurn(random, silos, length, 2),
             _ => AtRandom(random, silos, length),
@@ -78,6 +78,21 @@ internal sealed record Schedule(ScheduleKind Kind, IReadOnlyList<ScheduledFault>
             attacked |= attacks;
             return spared ? fault with { Fault = new MoveLeader(0) } : fault;
         })];
+    }
+
+    /// <summary>Two of three, by the same means, at the same time.</summary>
+    private static List<ScheduledFault> QuorumLoss(Random random)
+    {
+        var (left, means) = (random.Next(Members), random.Next(3));
+        return
+        [
+            .. Enumerable.Range(0, Members).Where(member => member != left).Select(member => new ScheduledFault(TimeSpan.FromSeconds(1), TimeSpan.FromSeconds(60), means switch
+            {
+                0 => new Kill(member),
+                1 => new Freeze(member),
+                _ => new CutFromPeers(member),
+            })),
+        ];
     }
 
     /// <summary>Some at a time, and a breath in between.</summary>

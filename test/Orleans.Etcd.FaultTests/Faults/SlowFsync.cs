@@ -37,7 +37,7 @@ internal sealed record SlowFsync(int Member, TimeSpan Delay) : MemberFault(Membe
     {
         var etcd = target.Etcd.Members[member];
         if (etcd.TryGetProcessId() is not { } id)
-            return Nothing;
+            throw new InvalidOperationException("It is down.");
         var start = ProcessStarter.EndingWithUs(
             FaultTools.Find("strace")!, "-qqf", "-p", Number(id), "-e", "trace=fdatasync", "-e", $"inject=fdatasync:delay_enter={Number(Delay.TotalMicroseconds)}", "-o", "/dev/null");
         start.RedirectStandardError = true;

@@ -55,7 +55,7 @@ internal sealed class History(string name)
         {
             done = await running.WaitAsync(patience ?? timeout + (Grace * 5));
         }
-        catch (Exception exception) when (exception is EtcdException or OrleansException or TimeoutException or OperationCanceledException)
+        catch (Exception exception) when (exception is EtcdException or OrleansException or TimeoutException || (exception is OperationCanceledException && limit.IsCancellationRequested))
         {
             // What is said to be surely not done is judged by that.
             var outcome = exception is EtcdException { OutcomeUnknown: false } ? Outcome.Fail : Outcome.Unknown;

@@ -65,11 +65,12 @@ internal sealed class ReferenceLog : IAsyncDisposable
     /// <summary>Waits until all is recorded that is there now; answers what is wrong with the recording.</summary>
     public async Task<string?> CatchUpAsync(TimeSpan within)
     {
+        var marker = await MarkAsync();
         var (state, revision) = await ReadAsync();
         for (var until = MonotonicClock.Now + within.Micros(); ; await Task.Delay(Pause))
         {
-            // The last revisions may be of other keys, of which nothing is told.
-            if (LogPart.Same(StateAt(revision), state))
+            // All up to the marker is recorded then; the last revisions may be of other keys, of which nothing is told.
+            if (Known >= marker && LogPart.Same(StateAt(revision), state))
                 return null;
             if (Known >= revision)
                 return $"the recording of {_prefix} differs from etcd at {revision}";
@@ -105,15 +106,29 @@ internal sealed class ReferenceLog : IAsyncDisposable
         _stop.Dispose();
     }
 
+    /// <summary>Writes something that the watches have to tell.</summary>
+    private async Task<long> MarkAsync()
+    {
+        var request = new PutRequest { Key = ByteString.CopyFromUtf8(_prefix + "reference-log"), Value = ByteString.CopyFromUtf8($"{MonotonicClock.Now}") };
+        var response = await AskAsync(client => client.PutAsync(request, deadline: DateTime.UtcNow + Silence, cancellationToken: _stop.Token));
+        return response.Header.Revision;
+    }
+
     private async Task<(ImmutableSortedDictionary<string, string> State, long Revision)> ReadAsync()
     {
         var request = new RangeRequest { Key = ByteString.CopyFromUtf8(_prefix), RangeEnd = _end };
+        var response = await AskAsync(client => client.RangeAsync(request, deadline: DateTime.UtcNow + Silence, cancellationToken: _stop.Token));
+        return (response.Kvs.ToImmutableSortedDictionary(kv => Key(kv.Key), kv => kv.Value.ToStringUtf8(), StringComparer.Ordinal), response.Header.Revision);
+    }
+
+    /// <summary>Asks one member after another until one answers.</summary>
+    private async Task<T> AskAsync<T>(Func<KV.KVClient, AsyncUnaryCall<T>> ask)
+    {
         for (var member = 0; ; member = (member + 1) % _channels.Length)
         {
             try
             {
-                var response = await new KV.KVClient(_channels[member]).RangeAsync(request, deadline: DateTime.UtcNow + Silence, cancellationToken: _stop.Token);
-                return (response.Kvs.ToImmutableSortedDictionary(kv => Key(kv.Key), kv => kv.Value.ToStringUtf8(), StringComparer.Ordinal), response.Header.Revision);
+                return await ask(new KV.KVClient(_channels[member]));
             }
             catch (RpcException)
             {

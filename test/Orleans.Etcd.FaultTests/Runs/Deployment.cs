@@ -195,7 +195,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         var leader = await Etcd.GetLeaderAsync();
         var leases = which % 2 == 0 ? await leader.GetLeasesAsync() : await SessionsAsync();
         if (leases.Count == 0)
-            return;
+            throw new InvalidOperationException("There is no lease.");
         Note($"revoked lease {leases[which % leases.Count]:x}");
         await leader.RevokeLeaseAsync(leases[which % leases.Count]);
     }

@@ -29,6 +29,12 @@ internal sealed class FaultRun
     private static readonly TimeSpan Quiet = TimeSpan.FromSeconds(7);
     private static readonly TimeSpan CatchUpLimit = TimeSpan.FromSeconds(20);
 
+    /// <summary>Within this workloads begin and end: what takes longer hangs.</summary>
+    private static readonly TimeSpan LongestStep = TimeSpan.FromMinutes(2);
+
+    /// <summary>Where this process itself stood still for longer, nothing that is measured in it says anything.</summary>
+    private static readonly TimeSpan LongestStall = TimeSpan.FromSeconds(1);
+
     private readonly Deployment _deployment;
     private readonly int _seed;
     private readonly Schedule _schedule;
@@ -62,13 +68,15 @@ internal sealed class FaultRun
             LockWorkload.Semaphores(_deployment, _seed),
             LockWorkload.ReadersAndWriters(_deployment, _seed),
             LockWorkload.HeldForLong(_deployment, _seed),
+            new EachSiloWorkload(_deployment, _seed),
             new ConfigWorkload(_deployment, _seed),
             new ClusterWorkload(_deployment, _seed),
         ];
         RunFacts? facts = null;
+        using var stalls = new StallWatch();
         try
         {
-            await Task.WhenAll(workloads.Select(workload => workload.StartAsync()));
+            await Task.WhenAll(workloads.Select(workload => workload.StartAsync())).WaitAsync(LongestStep);
             await WarmUpAsync(workloads);
             _began = MonotonicClock.Now;
             await Task.Delay(Warmth);
@@ -78,6 +86,9 @@ internal sealed class FaultRun
             await RecoverAsync(workloads, healed);
             Note("recovered");
             var ended = MonotonicClock.Now;
+            _findings.Count("longest stall of the test process, ms", (long)stalls.Longest.TotalMilliseconds);
+            if (stalls.Longest > LongestStall)
+                _findings.Undecided($"the test process itself stood still for {stalls.Longest.TotalSeconds:0.0} s");
             foreach (var stopping in workloads.Select(workload => (workload, Task: workload.StopAsync())).ToArray())
                 await CheckedAsync(stopping.workload, () => stopping.Task);
             Note("stopped");
@@ -113,7 +124,8 @@ internal sealed class FaultRun
         for (var until = MonotonicClock.Now + WarmUpLimit.Micros(); ; await Task.Delay(50))
         {
             cold = [.. cold.Where(history => history.RecoveredAfter(0) is null)];
-            if (cold.Length == 0)
+            // What one of them has thrown is judged when it is stopped.
+            if (cold.Length == 0 || workloads.Any(workload => workload.Failure is not null))
                 return;
             if (MonotonicClock.Now > until)
                 throw new TimeoutException($"Not all of this had worked once within {WarmUpLimit.TotalSeconds:0} s: {string.Join(", ", cold.SelectMany(history => history.Expected))}.");
@@ -125,7 +137,7 @@ internal sealed class FaultRun
     {
         try
         {
-            await action();
+            await action().WaitAsync(LongestStep);
         }
         catch (Exception exception) when (exception is not OutOfMemoryException)
         {
@@ -137,7 +149,7 @@ internal sealed class FaultRun
     private async Task MakeFaultsAsync()
     {
         var start = MonotonicClock.Now;
-        var made = 0;
+        var count = 0;
         await Task.WhenAll(_schedule.Faults.Select(async fault =>
         {
             await UntilAsync(start + fault.At.Micros());
@@ -146,9 +158,10 @@ internal sealed class FaultRun
             var begun = MonotonicClock.Now;
             // A member that is gone cannot be defragmented: the report says that this fault was none.
             var problem = await TryAsync(async () => healing = await fault.Fault.InjectAsync(_deployment));
+            var made = MonotonicClock.Now;
             Count(problem is not null ? "faults that could not be made" : fault.Fault.IsOfSilo ? "faults of silos" : "faults of etcd");
             if (problem is null)
-                Interlocked.Increment(ref made);
+                Interlocked.Increment(ref count);
             else
                 Note($"{fault.Fault}: {problem}");
             if (healing is null)
@@ -156,30 +169,25 @@ internal sealed class FaultRun
             await UntilAsync(start + (fault.At + fault.Lasts).Micros());
             Note($"{fault.Fault} ends");
             await HealedAsync($"{fault.Fault}", () => healing.DisposeAsync().AsTask());
-            if (fault.Fault is not RevokeLease)
-                _faults.Add((begun, MonotonicClock.Now));
+            if (fault.Fault.DisturbsEtcd)
+                _faults.Add((begun, healing == Fault.Nothing ? made : MonotonicClock.Now));
         }).Append(UntilAsync(start + _schedule.Length.Micros())));
-        if (made < _schedule.LeastFaults)
-            _findings.Undecided($"only {made} of {_schedule.Faults.Count} faults could be made");
+        if (count < _schedule.LeastFaults)
+            _findings.Undecided($"only {count} of {_schedule.Faults.Count} faults could be made");
         Note("all members are started");
         await HealedAsync("members", _deployment.WholeAsync);
 
         static Task UntilAsync(long moment) => Task.Delay(TimeSpan.FromMicroseconds(Math.Max(0, moment - MonotonicClock.Now)));
     }
 
+    private TimeSpan LimitOf(Workload workload) => _schedule.AttacksSilos && workload.AsksSilos ? RecoveryLimitOfAttackedSilos : RecoveryLimit;
+
     private async Task RecoverAsync(IReadOnlyList<Workload> workloads, long healed)
     {
-        var limit = _schedule.AttacksSilos ? RecoveryLimitOfAttackedSilos : RecoveryLimit;
+        var limit = workloads.Max(LimitOf);
         var agreeing = _deployment.AgreeAsync(limit);
-        History[] histories = [.. workloads.SelectMany(workload => workload.Histories)];
-        while (histories.Any(history => history.RecoveredAfter(healed) is null) && MonotonicClock.Now < healed + (limit * 2).Micros())
+        while (workloads.SelectMany(workload => workload.Histories).Any(history => history.RecoveredAfter(healed) is null) && MonotonicClock.Now < healed + (limit * 2).Micros())
             await Task.Delay(50);
-        foreach (var history in histories)
-        {
-            var recovered = history.RecoveredAfter(healed);
-            if (recovered is null || recovered > limit)
-                _findings.Violated($"{history.Name} worked again {(recovered is { } after ? $"{after.TotalSeconds:0.0} s" : "never")} after the last fault was over");
-        }
 
         foreach (var other in await agreeing)
             _findings.Violated(other);
@@ -194,8 +202,13 @@ internal sealed class FaultRun
         foreach (var history in workload.Histories)
         {
             // A call that was lost with its silo ends by Orleans' timeout, and no other does.
-            foreach (var hung in facts.Schedule.AttacksSilos ? history.Hung : history.Hung.Concat(history.Lost))
+            foreach (var hung in facts.Schedule.AttacksSilos && workload.AsksSilos ? history.Hung : history.Hung.Concat(history.Lost))
                 _findings.Violated($"hung: {hung}");
+            // Once all faults are over it works again in time, and goes on working.
+            if (history.RecoveredAfter(facts.Healed) is null)
+                _findings.Violated($"{history.Name} never worked again after the last fault was over");
+            else if (history.LongestOutage(facts.Healed, facts.Ended) is var after && after > LimitOf(workload))
+                _findings.Violated($"{history.Name} did not work for {after.TotalSeconds:0.0} s after the last fault was over");
             if (facts.Schedule.Kind is ScheduleKind.Member or ScheduleKind.Control && history.LongestOutage(facts.Began, facts.Healed) is var outage && outage > RecoveryLimit)
                 _findings.Violated($"{history.Name} did not work for {outage.TotalSeconds:0.0} s with {(facts.Schedule.Faults.Count == 0 ? "all members there" : "one member away")}");
             if (facts.Schedule.Kind == ScheduleKind.Control && history.Steps.FirstOrDefault(step => step.Outcome != Outcome.Ok) is { } failed)

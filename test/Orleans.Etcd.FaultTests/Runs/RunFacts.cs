@@ -9,7 +9,7 @@ namespace Orleans.Etcd.FaultTests.Runs;
 /// <param name="Began">When the workloads had begun.</param>
 /// <param name="Healed">When all faults were over.</param>
 /// <param name="Ended">When the workloads were asked to end.</param>
-/// <param name="Faults">From when to when there was one; a lease that is revoked is none.</param>
+/// <param name="Faults">From when to when there was one that may make etcd answer late.</param>
 internal sealed record RunFacts(Schedule Schedule, ReferenceLog Log, long Began, long Healed, long Ended, IReadOnlyCollection<(long From, long To)> Faults)
 {
     /// <summary>From when on nothing is excused by a fault any more.</summary>

@@ -43,6 +43,9 @@ internal sealed class ClusterWorkload(Deployment deployment, int seed) : Workloa
         var rows = facts.Log.Under(EtcdKeys.Silos(EtcdKeys.Cluster(Configuration.EtcdOptions.DefaultKeyPrefix, Deployment.Id, Deployment.Id)));
         foreach (var fault in CheckDeaths(rows, Deployment.Attacked))
             findings.Violated(fault);
+        // Calls between silos need no etcd.
+        if (!facts.Schedule.Faults.Any(fault => fault.Fault.IsOfSilo) && History.Steps.FirstOrDefault(step => step.Outcome != Outcome.Ok) is { } failed)
+            findings.Violated($"a call of a grain failed, and nothing had been done to any silo: {failed.Error}");
     }
 
     /// <summary>Nobody dies whom nobody has attacked before, and who is dead stays so.</summary>

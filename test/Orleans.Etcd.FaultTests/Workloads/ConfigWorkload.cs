@@ -25,6 +25,7 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
     private readonly string _prefix = EtcdKeys.Config(Configuration.EtcdOptions.DefaultKeyPrefix, deployment.Id) + Namespace + "/";
     private readonly List<ConfigStep> _client = [];
     private readonly ConcurrentBag<(string Where, IReadOnlyList<ConfigStep> Told)> _observers = [];
+    private readonly ConcurrentQueue<(long Revision, string Value)> _acknowledged = [];
     private readonly IConfigListener[] _listeners = [.. Enumerable.Range(0, Listeners).Select(_ => deployment.Clients[1].GetGrain<IConfigListener>(Random.Shared.NextInt64()))];
     private IAsyncDisposable? _subscription;
     private EtcdConnection? _foreign;
@@ -59,6 +60,7 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
         var roller = History.NewProcess();
         Loop(async random => roller = await RollbackAsync(random, roller));
         var reader = History.NewProcess();
+        History.Expect(ConfigOperation.CapabilityOf("read", 0));
         Loop(async random =>
         {
             var begun = new ConfigOperation(reader, "read");
@@ -79,10 +81,13 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
                 if (random.Next(6) == 0)
                     await foreign.DeleteRangeAsync(new() { Key = Connections.Bytes(key) }, CancellationToken.None);
                 else
-                    await foreign.PutAsync(key, NewValue(), cancellationToken: CancellationToken.None);
+                    await PutAsync(key, NewValue());
                 return new Step(writer, "foreign");
             });
             await PauseAsync(random, 50, 250);
+
+            async Task PutAsync(string key, string value) =>
+                _acknowledged.Enqueue(((await foreign.PutAsync(key, value, cancellationToken: CancellationToken.None)).Header.Revision, value));
         });
     }
 
@@ -115,9 +120,13 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
     public override void Check(Findings findings, RunFacts facts)
     {
         var log = facts.Log.Under(_prefix);
+        var attacked = Deployment.Attacked.Values.DefaultIfEmpty(long.MaxValue).Min();
+        var written = log.Revisions.ToDictionary(revision => revision.Number, revision => revision.Changes.Values);
+        foreach (var (revision, value) in _acknowledged.Where(one => written.GetValueOrDefault(one.Revision)?.Contains(one.Value) is not true))
+            findings.Violated($"config: a foreign write of {value} was said to be {revision}, and is not");
         foreach (var (where, told) in _observers)
         {
-            foreach (var fault in ObserverChecker.Check(log, told, _last, mayReadAnew: Deployment.Compacted > 0 || facts.Schedule.AttacksSilos))
+            foreach (var fault in ObserverChecker.Check(log, told, _last, mayReadAnew: step => step.Previous <= Deployment.Compacted || step.At >= attacked))
                 findings.Violated($"config, {where}: {fault}");
             findings.Count("config revisions told", told.Count(step => !step.IsSnapshot));
             findings.Count("config snapshots told", told.Count(step => step.IsSnapshot));

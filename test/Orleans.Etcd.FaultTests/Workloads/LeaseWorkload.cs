@@ -18,6 +18,8 @@ internal sealed class LeaseWorkload(Deployment deployment, int seed) : Workload(
     // It grants once and keeps: that is all it asks, besides reading now and then to see that etcd answers.
     public override int Enough => LeasesOfEach * 2;
 
+    public override bool AsksSilos => false;
+
     public override Task StartAsync()
     {
         for (var i = 0; i < 2; i++)

@@ -12,6 +12,8 @@ internal sealed class LockLedger(bool isFenced = true, History? history = null) 
     private readonly object _lock = new();
     private readonly ConcurrentQueue<Hold> _holds = [];
     private readonly ConcurrentQueue<int> _added = [];
+    private readonly ConcurrentQueue<string> _failures = [];
+    private readonly ConcurrentQueue<(string Where, TimeSpan By)> _overran = [];
     private int[] _elements = [];
     private long _highest;
     private int _next;
@@ -23,6 +25,12 @@ internal sealed class LockLedger(bool isFenced = true, History? history = null) 
 
     /// <summary>What was acknowledged to whoever added it.</summary>
     public IReadOnlyCollection<int> Acknowledged => _added;
+
+    /// <summary>Why it could not be had, where others were not the reason.</summary>
+    public IReadOnlyCollection<string> Failures => _failures;
+
+    /// <summary>Waits that went on after their time.</summary>
+    public IReadOnlyCollection<(string Where, TimeSpan By)> Overruns => _overran;
 
     public int Refused => Volatile.Read(ref _refused);
 
@@ -65,6 +73,18 @@ internal sealed class LockLedger(bool isFenced = true, History? history = null) 
     public Task Added(int element)
     {
         _added.Enqueue(element);
+        return Task.CompletedTask;
+    }
+
+    public Task Failed(string where, string problem)
+    {
+        _failures.Enqueue($"{where}: {problem}");
+        return Task.CompletedTask;
+    }
+
+    public Task Overran(string where, TimeSpan by)
+    {
+        _overran.Enqueue((where, by));
         return Task.CompletedTask;
     }
 

@@ -96,7 +96,19 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
         HoldChecker.Check(ledger.Holds, taken, facts.Schedule.MayRevokeLiveLeases, findings, Deployment.Thawed, at => facts.IsDisturbed(at) ? Deployment.SessionTtl : HoldChecker.RevokedToldWithin);
         if (ledger.Lost.Count > 0)
             findings.Violated($"{History.Name}: {ledger.Lost.Count} of {ledger.Acknowledged.Count} acknowledged elements are lost");
+        // A process that stands still cannot stop waiting.
+        foreach (var (where, by) in ledger.Overruns.Where(one => one.Where != LockWork.InSilo || !facts.Schedule.AttacksSilos))
+            findings.Violated($"hung: {History.Name} in {where} was waited for {by.TotalSeconds:0.0} s longer than asked");
+        if (facts.Schedule.Kind == ScheduleKind.Control)
+        {
+            foreach (var failure in ledger.Failures)
+                findings.Violated($"{History.Name} could not be had without any fault: {failure}");
+            if (ledger.Refused > 0)
+                findings.Violated($"{History.Name}: {ledger.Refused} tokens were refused without any fault");
+        }
+
         findings.Count($"{History.Name}: times held", ledger.Holds.Count);
+        findings.Count($"{History.Name}: waits that failed", ledger.Failures.Count);
         findings.Count($"{History.Name}: elements added", ledger.Acknowledged.Count);
         findings.Count($"{History.Name}: stale tokens refused", ledger.Refused);
         findings.Count($"{History.Name}: holders that were told of a loss", ledger.Holds.Count(hold => hold.Told is not null));

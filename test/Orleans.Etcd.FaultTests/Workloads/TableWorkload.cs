@@ -34,6 +34,8 @@ internal sealed class TableWorkload(Deployment deployment, int seed) : Workload(
 
     public override int Enough => 100;
 
+    public override bool AsksSilos => false;
+
     public override IReadOnlyList<History> Histories => [History, _gatewayCalls];
 
     public override IEnumerable<(string Name, IEnumerable<object> Records)> Records => [("gateway lists", _lists.Select(list => (object)new { list.At, list.Gateways }))];

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using Etcdserverpb;
 using Orleans.Etcd.FaultTests.Checkers;
 using Orleans.Etcd.FaultTests.Histories;
@@ -14,10 +15,13 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
     private readonly string _prefix = $"{Deployment.KeyRoot}watched-{Guid.NewGuid():N}/";
     private readonly List<Watcher> _watchers = [];
     private readonly History _writes = new("writes of what is watched");
+    private readonly ConcurrentQueue<(long Revision, string[] Values)> _acknowledged = [];
     private EtcdConnection _writer = null!;
     private int _values;
 
     public override int Enough => 30;
+
+    public override bool AsksSilos => false;
 
     public override IReadOnlyList<History> Histories => [History, _writes];
 
@@ -35,12 +39,24 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
         Loop(async random =>
         {
             var txn = new TxnRequest();
+            var values = new List<string>();
             foreach (var key in Enumerable.Range(0, Keys).OrderBy(_ => random.Next()).Take(random.Next(3) == 0 ? random.Next(2, 6) : 1))
-                txn.Success.Add(random.Next(4) == 0 ? Txn.Delete(Connections.Bytes($"{_prefix}{key}")) : Txn.Put(Connections.Bytes($"{_prefix}{key}"), Connections.Bytes($"{Interlocked.Increment(ref _values)}")));
+            {
+                if (random.Next(4) == 0)
+                {
+                    txn.Success.Add(Txn.Delete(Connections.Bytes($"{_prefix}{key}")));
+                    continue;
+                }
+
+                values.Add($"{Interlocked.Increment(ref _values)}");
+                txn.Success.Add(Txn.Put(Connections.Bytes($"{_prefix}{key}"), Connections.Bytes(values[^1])));
+            }
+
             await _writes.RunAsync(new Step(process, "write"), CallLimit, async _ =>
             {
                 // Repeated where it is not answered: which came when is for the log to say. Without a token: it ends by itself.
-                await _writer.TxnRepeatablyAsync(txn, CancellationToken.None);
+                var response = await _writer.TxnRepeatablyAsync(txn, CancellationToken.None);
+                _acknowledged.Enqueue((response.Header.Revision, [.. values]));
                 return new Step(process, "write");
             });
             await PauseAsync(random, 1, 40);
@@ -50,10 +66,13 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
     public override void Check(Findings findings, RunFacts facts)
     {
         var log = facts.Log.Under(_prefix);
+        var written = log.Revisions.ToDictionary(revision => revision.Number, revision => revision.Changes.Values.OfType<string>().ToHashSet());
+        foreach (var (revision, values) in _acknowledged.Where(one => one.Values.Length > 0 && !(written.GetValueOrDefault(one.Revision)?.IsSupersetOf(one.Values) ?? false)))
+            findings.Violated($"a write of {string.Join(' ', values)} was said to be {revision}, and is not");
         foreach (var (watcher, number) in _watchers.Select((watcher, number) => (watcher, number)))
         {
             var told = watcher.Told;
-            foreach (var fault in ObserverChecker.Check(log, told, mayReadAnew: Deployment.Compacted > 0))
+            foreach (var fault in ObserverChecker.Check(log, told, mayReadAnew: step => step.Previous <= Deployment.Compacted))
                 findings.Violated($"watch {number}: {fault}");
             findings.Count("watched revisions", told.Count(step => !step.IsSnapshot));
             findings.Count("watches read anew", told.Count(step => step.IsSnapshot) - 1);

@@ -22,6 +22,12 @@ internal abstract class Workload(string name, Deployment deployment, int seed) :
     /// <summary>The fewest successes that make a run tell something.</summary>
     public abstract int Enough { get; }
 
+    /// <summary>Whether silos take part in it, so that it may have to wait for what one of them held when it was attacked.</summary>
+    public virtual bool AsksSilos => true;
+
+    /// <summary>What one of its loops threw and should not have.</summary>
+    public Exception? Failure => _running.FirstOrDefault(static loop => loop.IsFaulted)?.Exception;
+
     protected Deployment Deployment => deployment;
 
     protected int Seed => seed;

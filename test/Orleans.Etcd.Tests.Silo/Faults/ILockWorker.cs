@@ -40,6 +40,12 @@ public interface ILockLedger : IGrainObserver
 
     /// <summary>Whether the element was acknowledged to whoever added it.</summary>
     Task Added(int element);
+
+    /// <summary>It could not be had, for another reason than that others had it all the time.</summary>
+    Task Failed(string where, string problem);
+
+    /// <summary>Who was to stop waiting went on.</summary>
+    Task Overran(string where, TimeSpan by);
 }
 
 /// <summary>Contends for a lock from within a grain.</summary>
@@ -71,6 +77,9 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, str
 {
     public const int Permits = 2;
 
+    /// <summary>How much later than it is asked to a wait may end.</summary>
+    private static readonly TimeSpan Grace = TimeSpan.FromSeconds(1);
+
     /// <summary>Where a contender is that is a grain.</summary>
     public const string InSilo = "silo";
 
@@ -98,8 +107,12 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, str
         {
             handle = await @lock.AcquireAsync(limit.Token);
         }
-        catch (Exception exception) when (exception is EtcdException or OrleansException or TimeoutException or OperationCanceledException)
+        catch (Exception exception) when (exception is EtcdException or OrleansException or TimeoutException || (exception is OperationCanceledException && limit.IsCancellationRequested))
         {
+            if (exception is not OperationCanceledException)
+                await ledger.Failed(where, $"{exception.GetType().Name}: {exception.Message}");
+            if (TimeSpan.FromMicroseconds(Now - asked) is var took && took > within + Grace)
+                await ledger.Overran(where, took - within);
             await Task.Delay(20, CancellationToken.None);
             return false;
         }
@@ -148,10 +161,12 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, str
         var element = await ledger.NewElement();
         if (await ledger.Read(token) is not { } elements)
             return;
+        believe();
         for (var (since, time) = (Stopwatch.StartNew(), longest * Random.Shared.NextDouble()); since.Elapsed < time; await Task.Delay(10))
             believe();
         if (Random.Shared.Next(3) == 0)
             await Task.Delay(Random.Shared.Next(1, 5));
+        believe();
         if (await ledger.Write(token, [.. elements, element]))
             await ledger.Added(element);
     }
