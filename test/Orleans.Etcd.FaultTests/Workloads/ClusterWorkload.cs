@@ -44,7 +44,7 @@ internal sealed class ClusterWorkload(Deployment deployment, int seed) : Workloa
         foreach (var fault in CheckDeaths(rows, Deployment.Attacked))
             findings.Violated(fault);
         // Calls between silos need no etcd.
-        if (!facts.Schedule.Faults.Any(fault => fault.Fault.IsOfSilo) && History.Steps.FirstOrDefault(step => step.Outcome != Outcome.Ok) is { } failed)
+        if (!facts.Schedule.Faults.Any(fault => fault.Fault.IsOfSilo) && History.Steps.FirstOrDefault(step => step.Outcome != Outcome.Ok && step.Invoked >= facts.Began) is { } failed)
             findings.Violated($"a call of a grain failed, and nothing had been done to any silo: {failed.Error}");
     }
 

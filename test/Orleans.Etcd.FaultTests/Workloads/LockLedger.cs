@@ -12,8 +12,8 @@ internal sealed class LockLedger(bool isFenced = true, History? history = null) 
     private readonly object _lock = new();
     private readonly ConcurrentQueue<Hold> _holds = [];
     private readonly ConcurrentQueue<int> _added = [];
-    private readonly ConcurrentQueue<string> _failures = [];
-    private readonly ConcurrentQueue<(string Where, TimeSpan By)> _overran = [];
+    private readonly ConcurrentQueue<(long At, string Problem)> _failures = [];
+    private readonly ConcurrentQueue<(long At, string Where, TimeSpan By)> _overran = [];
     private int[] _elements = [];
     private long _highest;
     private int _next;
@@ -27,10 +27,10 @@ internal sealed class LockLedger(bool isFenced = true, History? history = null) 
     public IReadOnlyCollection<int> Acknowledged => _added;
 
     /// <summary>Why it could not be had, where others were not the reason.</summary>
-    public IReadOnlyCollection<string> Failures => _failures;
+    public IReadOnlyCollection<(long At, string Problem)> Failures => _failures;
 
     /// <summary>Waits that went on after their time.</summary>
-    public IReadOnlyCollection<(string Where, TimeSpan By)> Overruns => _overran;
+    public IReadOnlyCollection<(long At, string Where, TimeSpan By)> Overruns => _overran;
 
     public int Refused => Volatile.Read(ref _refused);
 
@@ -78,13 +78,13 @@ internal sealed class LockLedger(bool isFenced = true, History? history = null) 
 
     public Task Failed(string where, string problem)
     {
-        _failures.Enqueue($"{where}: {problem}");
+        _failures.Enqueue((MonotonicClock.Now, $"{where}: {problem}"));
         return Task.CompletedTask;
     }
 
     public Task Overran(string where, TimeSpan by)
     {
-        _overran.Enqueue((where, by));
+        _overran.Enqueue((MonotonicClock.Now, where, by));
         return Task.CompletedTask;
     }
 

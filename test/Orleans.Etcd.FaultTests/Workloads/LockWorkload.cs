@@ -97,12 +97,12 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
         if (ledger.Lost.Count > 0)
             findings.Violated($"{History.Name}: {ledger.Lost.Count} of {ledger.Acknowledged.Count} acknowledged elements are lost");
         // A process that stands still cannot stop waiting.
-        foreach (var (where, by) in ledger.Overruns.Where(one => one.Where != LockWork.InSilo || !facts.Schedule.AttacksSilos))
+        foreach (var (_, where, by) in ledger.Overruns.Where(one => one.At >= facts.Began && (one.Where != LockWork.InSilo || !facts.Schedule.AttacksSilos)))
             findings.Violated($"hung: {History.Name} in {where} was waited for {by.TotalSeconds:0.0} s longer than asked");
         if (facts.Schedule.Kind == ScheduleKind.Control)
         {
-            foreach (var failure in ledger.Failures)
-                findings.Violated($"{History.Name} could not be had without any fault: {failure}");
+            foreach (var (_, problem) in ledger.Failures.Where(one => one.At >= facts.Began))
+                findings.Violated($"{History.Name} could not be had without any fault: {problem}");
             if (ledger.Refused > 0)
                 findings.Violated($"{History.Name}: {ledger.Refused} tokens were refused without any fault");
         }
