@@ -17,6 +17,7 @@ internal sealed partial class LockQueue
     private static readonly TimeSpan Tick = TimeSpan.FromSeconds(5);
 
     private readonly Dictionary<ByteString, (long Mark, long Since)> _unasked = [];
+    private readonly HashSet<long> _beingRemoved = [];
     private RangeWatch? _watch;
     private Task _following = Task.CompletedTask;
     private RangeSnapshot? _snapshot;
@@ -59,6 +60,7 @@ internal sealed partial class LockQueue
                 if (!tick.IsCompleted)
                     continue;
                 tick = null;
+                RemoveLateCopies();
                 await RemoveUnaskedAsync().ConfigureAwait(false);
                 if (IsIdle())
                     break;
@@ -95,6 +97,7 @@ internal sealed partial class LockQueue
         lock (_lock)
         {
             _snapshot = newest.Snapshot;
+            RemoveLateCopies();
             foreach (var (key, _) in _deleted.Where(deleted => deleted.Value <= _snapshot.Revision).ToArray())
                 _deleted.Remove(key);
             NoteMarks(_snapshot);
@@ -110,6 +113,42 @@ internal sealed partial class LockQueue
 
         foreach (var (waiter, own) in ended)
             waiter.End(own);
+    }
+
+    /// <summary>
+    /// Removes what a request has left that was cancelled: a member that was between two leaders, or slow, may make its place
+    /// after that has been deleted, and the session would only find it when it looks. Nobody uses the name again.
+    /// </summary>
+    private void RemoveLateCopies()
+    {
+        lock (_lock)
+        {
+            if (_snapshot is null || _ended.Count == 0)
+                return;
+            foreach (var (key, there) in _snapshot.Values)
+            {
+                if (_ended.TryGetValue(key, out var ended) && ended is { IsCancelled: true, DeletedAt: > 0 } && there.CreateRevision > ended.DeletedAt && _beingRemoved.Add(there.CreateRevision))
+                    _ = Detached.Run(() => RemoveLateCopyAsync(key, there.CreateRevision));
+            }
+        }
+    }
+
+    private async Task RemoveLateCopyAsync(ByteString key, long createRevision)
+    {
+        try
+        {
+            await DeleteAsync(key, createRevision).ConfigureAwait(false);
+            Log.LateCopy(_logger, _layout.Name, key.ToStringUtf8());
+        }
+        catch (Exception exception) when (exception is EtcdException or ObjectDisposedException)
+        {
+            // It is tried again while it stands there.
+        }
+        finally
+        {
+            lock (_lock)
+                _beingRemoved.Remove(createRevision);
+        }
     }
 
     /// <summary>

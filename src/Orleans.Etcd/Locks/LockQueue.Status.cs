@@ -82,5 +82,8 @@ internal sealed partial class LockQueue
 
         [LoggerMessage(101, LogLevel.Warning, "Lock {Name}: {Key} waited and nobody has asked for it for {Unasked}; it was removed")]
         public static partial void Forgotten(ILogger logger, string name, string key, TimeSpan unasked);
+
+        [LoggerMessage(111, LogLevel.Information, "Lock {Name}: {Key} was made for a request that had been cancelled before; it was removed")]
+        public static partial void LateCopy(ILogger logger, string name, string key);
     }
 }

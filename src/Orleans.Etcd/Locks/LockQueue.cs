@@ -36,7 +36,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
     private readonly object _lock = new();
     private readonly Dictionary<ByteString, LockWaiter> _waiters = [];
     private readonly Dictionary<ByteString, long> _deleted = [];
-    private readonly Dictionary<ByteString, (long At, long Attempt, bool IsCancelled)> _ended = [];
+    private readonly Dictionary<ByteString, (long At, long Attempt, bool IsCancelled, long DeletedAt)> _ended = [];
     private readonly Queue<(ByteString Key, long At)> _endedInOrder = new();
     private readonly CancellationTokenSource _stop = new();
     private readonly CancellationTokenSource _waitless = new();
@@ -150,10 +150,15 @@ internal sealed partial class LockQueue : IAsyncDisposable
     {
         var claim = _layout.Claim(request);
         NoteEnded(claim.Key, request.Attempt, isCancelled: true);
-        await _etcd.DeleteRepeatablyAsync(claim.Key, CancellationToken.None).ConfigureAwait(false);
+        var deleted = await _etcd.DeleteRepeatablyAsync(claim.Key, CancellationToken.None).ConfigureAwait(false);
         LockWaiter? waiter;
         lock (_lock)
+        {
+            if (_ended.TryGetValue(claim.Key, out var ended))
+                _ended[claim.Key] = ended with { DeletedAt = deleted.Header.Revision };
             waiter = _waiters.GetValueOrDefault(claim.Key);
+        }
+
         waiter?.End(null);
     }
 
@@ -208,7 +213,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
             }
 
             var before = _ended.GetValueOrDefault(key);
-            _ended[key] = (now, Math.Max(before.Attempt, attempt), before.IsCancelled || isCancelled);
+            _ended[key] = (now, Math.Max(before.Attempt, attempt), before.IsCancelled || isCancelled, before.DeletedAt);
             _endedInOrder.Enqueue((key, now));
         }
     }

@@ -94,6 +94,26 @@ public sealed class LockQueueTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd
         Assert.Empty(await KeysAsync());
     }
 
+    /// <summary>A member that was between two leaders makes a place that was cancelled meanwhile: nobody waits behind it.</summary>
+    [Fact]
+    public async Task PlaceMadeAfterItsRequestWasCancelled_IsRemovedAtOnce()
+    {
+        var queue = _one.Queue(Name);
+        var holder = await NewRequestAsync();
+        var token = (await queue.AcquireAsync(holder)).Token;
+        var cancelled = await NewRequestAsync();
+        var cancelling = queue.AcquireAsync(cancelled with { MaxWait = Long });
+        await UntilKeysAsync(2);
+        await queue.CancelAsync(cancelled);
+        await cancelling;
+        var claim = new LockLayout("orleans", _service, LockKind.Mutex, Name).Claim(cancelled);
+        await _one.Etcd.PutRepeatablyAsync(new() { Key = claim.Key, Value = Connections.Bytes("{}"), Lease = cancelled.Session }, CancellationToken.None);
+        var waiting = queue.AcquireAsync((await NewRequestAsync()) with { MaxWait = Long });
+        await queue.ReleaseAsync(holder, token);
+        Assert.Equal(LockOutcome.Granted, (await waiting.WaitAsync(TimeSpan.FromSeconds(3))).Outcome);
+        Assert.Single(await KeysAsync());
+    }
+
     [Fact]
     public async Task LateCopyOfAnAttempt_LeavesTheNextOneUnderItsName()
     {
