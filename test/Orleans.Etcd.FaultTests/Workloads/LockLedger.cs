@@ -21,7 +21,7 @@ internal sealed class LockLedger(bool isFenced = true, History? history = null) 
 
     public IReadOnlyCollection<Hold> Holds => _holds;
 
-    public static string Capability(HoldKind kind, string where) => $"{kind} by a {where}";
+    public static string Capability(HoldKind kind) => $"{kind} had";
 
     /// <summary>What was acknowledged to whoever added it.</summary>
     public IReadOnlyCollection<int> Acknowledged => _added;
@@ -64,7 +64,7 @@ internal sealed class LockLedger(bool isFenced = true, History? history = null) 
     public Task Held(Hold hold)
     {
         _holds.Enqueue(hold);
-        history?.Add(new Step(0, Capability(hold.Kind, hold.Where)) { Invoked = hold.Asked, Ended = hold.Until });
+        history?.Add(new Step(0, Capability(hold.Kind)) { Invoked = hold.Asked, Ended = hold.Until });
         return Task.CompletedTask;
     }
 

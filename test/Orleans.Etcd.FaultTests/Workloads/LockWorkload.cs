@@ -56,8 +56,7 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
             {
                 var kind = NextKind();
                 var process = _calls.NewProcess();
-                Expect(_calls, $"{kind} in client {number}");
-                Expect(History, LockLedger.Capability(kind, $"client {number}"));
+                Expect(kind);
                 var work = new LockWork(LockWork.Get(locks, kind, _lock), kind, _ledger, $"client {number}", longest);
                 Loop(async random =>
                 {
@@ -72,7 +71,7 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
         {
             var kind = NextKind();
             var step = new Step(_calls.NewProcess(), $"{kind} in a silo");
-            Expect(History, LockLedger.Capability(kind, LockWork.InSilo));
+            Expect(kind);
             Loop(async random =>
             {
                 var done = await _calls.RunAsync(step, Timeout, async _ =>
@@ -147,11 +146,11 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
         return base.DisposeAsync();
     }
 
-    // How long one waits for what others hold for long says nothing.
-    private void Expect(History history, string capability)
+    // That it goes from hand to hand, and not how soon it comes to one of them; and where it is held for long that says nothing.
+    private void Expect(HoldKind kind)
     {
         if (longest == TimeSpan.Zero)
-            history.Expect(capability);
+            History.Expect(LockLedger.Capability(kind));
     }
 
     private HoldKind NextKind() => kinds[_contenders++ % kinds.Length];
