@@ -84,11 +84,12 @@ public sealed partial class EtcdConnection
             if (answer is not null)
                 return answer;
             ThrowIfCancelled(operation, failure.Exception, cancellationToken);
+            mayBeApplied |= failure.MayBeApplied;
+            if (failure.MayBeApplied)
+                unanswered?.Invoke();
             if (isOvertaken)
             {
                 wasOvertaken = true;
-                mayBeApplied = true;
-                unanswered?.Invoke();
                 Log.Overtaken(_logger, operation, endpoint.Address);
                 continue;
             }
@@ -99,9 +100,6 @@ public sealed partial class EtcdConnection
                 _pool.NoteSign(endpoint);
             MoveOn(operation, endpoint, token, failure, hung, time);
             EtcdMeter.RequestErrors.Add(1, new KeyValuePair<string, object?>("operation", operation), new KeyValuePair<string, object?>("error", failure.Code));
-            mayBeApplied |= failure.MayBeApplied;
-            if (failure.MayBeApplied)
-                unanswered?.Invoke();
             var mayRepeat = failure.TryElsewhere && (kind != CallKind.Write || !failure.MayBeApplied);
             var pause = mayRepeat ? retry.Next(failure, Time.GetElapsedTime(started), Options.RequestTimeout, kind == CallKind.IdentifiedWrite) : null;
             if (pause is null && kind != CallKind.Write && !failure.IsLastWord)

@@ -124,6 +124,13 @@ public sealed class ObserverCheckerTests
     }
 
     [Fact]
+    public void AcknowledgedWrite_ThatItsRevisionDidNotMake_IsFound()
+    {
+        Assert.Empty(Log.Unwritten([(11, ["2"]), (12, [])]));
+        Assert.Equal(2, Log.Unwritten([(11, ["2", "3"]), (12, ["2"])]).Count());
+    }
+
+    [Fact]
     public void GatewayLists_ComeInOrder()
     {
         var rows = new LogPart(1, ImmutableSortedDictionary<string, string>.Empty, [Revision(2, ("s1", Row(1, "Active"))), Revision(3, ("s2", Row(2, "Active"))), Revision(4, ("s1", Row(1, "Dead")))]);

@@ -30,11 +30,8 @@ public sealed class FaultEffectTests(FaultEffectTests.Fixture fixture, ITestOutp
     public async Task SyncsThatAreDelayed_DelayWrites()
     {
         var delay = TimeSpan.FromMilliseconds(300);
-        if (!new SlowFsync(0, delay).CanBeMade())
-        {
-            output.WriteLine("Not here: strace, or the right to use it, is missing.");
+        if (IsMissing(new SlowFsync(0, delay), "strace, or the right to use it"))
             return;
-        }
 
         await using var etcd = Deployment.Connect();
         await etcd.PutAsync("slow", "1");
@@ -50,11 +47,8 @@ public sealed class FaultEffectTests(FaultEffectTests.Fixture fixture, ITestOutp
     public async Task ClockThatJumps_IsTheClockOfTheSilo()
     {
         var fault = new ClockJump(Schedule.SiloWithAClock, TimeSpan.FromMinutes(10));
-        if (!fault.CanBeMade())
-        {
-            output.WriteLine("Not here: libfaketime is missing.");
+        if (IsMissing(fault, "libfaketime"))
             return;
-        }
 
         var config = Deployment.Clients[0].GetGrain<IConfigGrain>("clock");
         Assert.InRange(await AheadAsync(), TimeSpan.FromMinutes(-1), TimeSpan.FromMinutes(1));
@@ -77,11 +71,8 @@ public sealed class FaultEffectTests(FaultEffectTests.Fixture fixture, ITestOutp
     public async Task ClockThatFallsBack_DoesNotKeepLocksFromBeingHad()
     {
         var fault = new ClockJump(Schedule.SiloWithAClock, TimeSpan.FromMinutes(10));
-        if (!fault.CanBeMade())
-        {
-            output.WriteLine("Not here: libfaketime is missing.");
+        if (IsMissing(fault, "libfaketime"))
             return;
-        }
 
         var locks = Deployment.Clients[0].ServiceProvider.GetRequiredService<ILocks>();
         await using (await fault.InjectAsync(Deployment))
@@ -90,6 +81,14 @@ public sealed class FaultEffectTests(FaultEffectTests.Fixture fixture, ITestOutp
         using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(10));
         foreach (var one in new[] { locks.GetLock("never had"), locks.GetSemaphore("never had", 1), locks.GetWriteLock("never had") })
             await (await one.AcquireAsync(limit.Token)).DisposeAsync();
+    }
+
+    private bool IsMissing(Fault fault, string needed)
+    {
+        if (fault.CanBeMade())
+            return false;
+        output.WriteLine($"Not here, for want of {needed}.");
+        return true;
     }
 
     private static async Task<TimeSpan> TimeAsync(Func<Task> action)

@@ -17,6 +17,14 @@ internal sealed record LogPart(long InitialRevision, ImmutableSortedDictionary<s
         return state.ToImmutable();
     }
 
+    /// <summary>Which writes were acknowledged at a revision that did not make them.</summary>
+    public IEnumerable<string> Unwritten(IEnumerable<(long Revision, string[] Values)> acknowledged)
+    {
+        var written = Revisions.ToDictionary(revision => revision.Number, revision => revision.Changes.Values.OfType<string>().ToHashSet());
+        return acknowledged.Where(write => write.Values.Length > 0 && written.GetValueOrDefault(write.Revision)?.IsSupersetOf(write.Values) is not true)
+            .Select(write => $"a write of {string.Join(' ', write.Values)} was said to be {write.Revision}, and is not");
+    }
+
     public static void Apply(IDictionary<string, string> state, IEnumerable<KeyValuePair<string, string?>> changes)
     {
         foreach (var (key, value) in changes)

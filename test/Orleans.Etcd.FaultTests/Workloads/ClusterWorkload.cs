@@ -8,8 +8,6 @@ namespace Orleans.Etcd.FaultTests.Workloads;
 /// <summary>Calls of grains all over the cluster, from two clients; and who is declared dead meanwhile.</summary>
 internal sealed class ClusterWorkload(Deployment deployment, int seed) : Workload("grain calls", deployment, seed)
 {
-    // Orleans' own is 30 s; a call that is lost with its silo waits for it, and who asked goes on.
-    private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(31);
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
 
     public override int Enough => 200;
@@ -25,7 +23,7 @@ internal sealed class ClusterWorkload(Deployment deployment, int seed) : Workloa
                 var step = new Step(History.NewProcess(), call);
                 Loop(async random =>
                 {
-                    await History.RunAsync(step, Timeout, async _ =>
+                    await History.RunAsync(step, GrainCallLimit, async _ =>
                     {
                         await client.GetGrain<IWhere>(random.Next(1_000)).Here();
                         return step;

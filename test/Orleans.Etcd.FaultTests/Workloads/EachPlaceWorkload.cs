@@ -12,8 +12,6 @@ namespace Orleans.Etcd.FaultTests.Workloads;
 /// </summary>
 internal sealed class EachPlaceWorkload(Deployment deployment, int seed) : Workload("own locks", deployment, seed)
 {
-    // Orleans' own is 30 s; a call that is lost with its silo waits for it, and who asked goes on.
-    private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(31);
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(5);
 
     // Longer than it may be away, so that what fails is not the wait.
@@ -63,7 +61,7 @@ internal sealed class EachPlaceWorkload(Deployment deployment, int seed) : Workl
         Loop(async random =>
         {
             await PauseAsync(random, 300, 600);
-            await History.RunAsync(step, Timeout, _ => once(random, step), Patience);
+            await History.RunAsync(step, GrainCallLimit, _ => once(random, step), Patience);
         });
     }
 }

@@ -21,9 +21,6 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
     // What a contender may wait while others come first, faults included.
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
-    // Orleans' own is 30 s.
-    private static readonly TimeSpan Timeout = TimeSpan.FromSeconds(31);
-
     private readonly History _calls = new($"{name} of clients");
     private readonly string _lock = $"{name}-{Guid.NewGuid():N}";
     private LockLedger? _ledger;
@@ -74,7 +71,7 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
             Expect(kind);
             Loop(async random =>
             {
-                var done = await _calls.RunAsync(step, Timeout, async _ =>
+                var done = await _calls.RunAsync(step, GrainCallLimit, async _ =>
                 {
                     // Short, so that one which is lost with its silo is not waited for too long.
                     await clients[0].GetGrain<ILockWorker>(random.NextInt64()).Work(kind, _lock, _reference, TimeSpan.FromSeconds(2), longest);

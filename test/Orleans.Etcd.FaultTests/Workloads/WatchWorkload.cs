@@ -66,9 +66,8 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
     public override void Check(Findings findings, RunFacts facts)
     {
         var log = facts.Log.Under(_prefix);
-        var written = log.Revisions.ToDictionary(revision => revision.Number, revision => revision.Changes.Values.OfType<string>().ToHashSet());
-        foreach (var (revision, values) in _acknowledged.Where(one => one.Values.Length > 0 && !(written.GetValueOrDefault(one.Revision)?.IsSupersetOf(one.Values) ?? false)))
-            findings.Violated($"a write of {string.Join(' ', values)} was said to be {revision}, and is not");
+        foreach (var fault in log.Unwritten(_acknowledged))
+            findings.Violated(fault);
         foreach (var (watcher, number) in _watchers.Select((watcher, number) => (watcher, number)))
         {
             var told = watcher.Told;

@@ -9,6 +9,9 @@ internal abstract class Workload(string name, Deployment deployment, int seed) :
     /// <summary>Within this a single call to etcd ends by itself: two of its timeouts.</summary>
     protected static readonly TimeSpan CallLimit = new Configuration.EtcdOptions().RequestTimeout * 2;
 
+    /// <summary>Within this a call of a grain ends by Orleans' own timeout of 30 s, as one does that is lost with its silo; who asked goes on before.</summary>
+    protected static readonly TimeSpan GrainCallLimit = TimeSpan.FromSeconds(31);
+
     private readonly CancellationTokenSource _stop = new();
     private readonly List<Task> _running = [];
     private int _loops;
