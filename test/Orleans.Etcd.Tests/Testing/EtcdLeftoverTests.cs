@@ -1,4 +1,3 @@
-using System.Diagnostics;
 using System.Globalization;
 using Orleans.Etcd.Testing;
 using Xunit;
@@ -70,7 +69,7 @@ public sealed class EtcdLeftoverTests : IDisposable
     [Fact]
     public async Task Owner_Killed_LeavesNoProcessAndTheNextStartRemovesItsFiles()
     {
-        using var owner = StartOwner();
+        using var owner = StartupHook.StartOwner(_root);
         int process;
         string directory;
         try
@@ -92,18 +91,6 @@ public sealed class EtcdLeftoverTests : IDisposable
         await using var etcd = await EtcdServer.StartAsync(new() { DataDirectory = _root });
         Assert.False(Directory.Exists(directory));
         Assert.True(Directory.Exists(etcd.DataDirectory));
-    }
-
-    private Process StartOwner()
-    {
-        var assembly = typeof(StartupHook).Assembly.Location;
-        var start = new ProcessStartInfo("dotnet", ["exec", assembly])
-        {
-            UseShellExecute = false,
-            RedirectStandardOutput = true,
-            Environment = { ["DOTNET_STARTUP_HOOKS"] = assembly, [StartupHook.RootVariable] = _root },
-        };
-        return Process.Start(start)!;
     }
 
     private void AssertNothingIsLeft(params int[] processes)
