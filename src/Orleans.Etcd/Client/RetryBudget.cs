@@ -14,9 +14,11 @@ internal struct RetryBudget(int members)
     private static readonly TimeSpan FirstBackoff = TimeSpan.FromMilliseconds(25);
     private static readonly TimeSpan LongestBackoff = TimeSpan.FromMilliseconds(400);
 
-    // 1 s of 5, and 2 s once every member was asked. What is sent on to a leader is lost until the others notice that it died, for up to
-    // 2 s; an attempt after that waits where it is for the next leader.
-    private const double ShortShare = 0.2;
+    // 1 s of 5, 0.5 s where another has kept silent for that long, and 2 s once every member was asked. What is sent on to a leader is
+    // lost until the others notice that it died, for up to 2 s; an attempt after that waits where it is for the next leader. Until then
+    // one may have lost it, and the next be the one that is cut off: the third is not to wait for both.
+    private const double FirstShare = 0.2;
+    private const double OthersShare = 0.1;
     private const double LongerShare = 0.4;
     private static readonly TimeSpan LeastShort = TimeSpan.FromMilliseconds(500);
 
@@ -34,8 +36,11 @@ internal struct RetryBudget(int members)
     /// </summary>
     public readonly TimeSpan Patience(bool mayRepeat, TimeSpan timeout) =>
         mayRepeat && members > 1 && timeout > LeastShort
-            ? TimeSpan.FromTicks(Math.Max((timeout * (_silences < members ? ShortShare : LongerShare)).Ticks, LeastShort.Ticks))
+            ? TimeSpan.FromTicks(Math.Max((timeout * (_silences == 0 ? FirstShare : IsHurried ? OthersShare : LongerShare)).Ticks, LeastShort.Ticks))
             : timeout;
+
+    /// <summary>Whether the next attempt gives up its place sooner than its silence says something of the member.</summary>
+    public readonly bool IsHurried => _silences > 0 && _silences < members;
 
     /// <summary>The pause before another attempt, or null when none is to be begun.</summary>
     /// <param name="failure">Of the last.</param>

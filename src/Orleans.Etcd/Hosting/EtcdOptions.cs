@@ -61,8 +61,8 @@ public sealed class EtcdOptions
     /// <summary>
     /// The longest that one attempt of a call may take. Default 5 s; 100 ms to 5 min. A call that times out on one
     /// member is tried on others where that is safe, and ends within twice this time. Where there are several members, a call that
-    /// may be repeated and has had no answer for a fifth of it is sent to another member as well, and so on; the first answer
-    /// counts. A leader that dies takes with it what was sent on to it.
+    /// may be repeated and has had no answer for a fifth of it is sent to another member as well, after a tenth more to the
+    /// next, and so on (0.5 s at least each); the first answer counts. A leader that dies takes with it what was sent on to it.
     /// </summary>
     public TimeSpan RequestTimeout { get; set; } = TimeSpan.FromSeconds(5);
 

@@ -8,7 +8,10 @@ using Xunit;
 namespace Orleans.Etcd.Tests.Client;
 
 /// <summary>What loops count belongs to the whole process, so nothing else may run at the same time.</summary>
-[Collection(nameof(QuietnessTests))]
+[CollectionDefinition(nameof(LoopMeterTests), DisableParallelization = true)]
+public sealed class LoopMeterCollection;
+
+[Collection(nameof(LoopMeterTests))]
 public sealed class LoopMeterTests
 {
     [Fact]
