@@ -77,7 +77,7 @@ public sealed partial class EtcdConnection
                 // Where another may be begun beside it, it need not end before the call does.
                 besideOthers || left < Options.RequestTimeout ? left : Options.RequestTimeout,
                 // Where others had spent the time, silence is no judgement of this one.
-                Judges: !retry.IsHurried && time >= patience / 2,
+                Judges: time >= patience / 2,
                 MayBeOvertaken: besideOthers && !wasOvertaken && left - time >= patience / 2);
             EtcdMeter.Requests.Add(1, new KeyValuePair<string, object?>("operation", operation));
             var (answer, failure, hung, isOvertaken) = await TryAsync(endpoint, request, send, token, limits, late, cancellationToken).ConfigureAwait(false);

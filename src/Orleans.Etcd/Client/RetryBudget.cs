@@ -36,11 +36,8 @@ internal struct RetryBudget(int members)
     /// </summary>
     public readonly TimeSpan Patience(bool mayRepeat, TimeSpan timeout) =>
         mayRepeat && members > 1 && timeout > LeastShort
-            ? TimeSpan.FromTicks(Math.Max((timeout * (_silences == 0 ? FirstShare : IsHurried ? OthersShare : LongerShare)).Ticks, LeastShort.Ticks))
+            ? TimeSpan.FromTicks(Math.Max((timeout * (_silences == 0 ? FirstShare : _silences < members ? OthersShare : LongerShare)).Ticks, LeastShort.Ticks))
             : timeout;
-
-    /// <summary>Whether the next attempt gives up its place sooner than its silence says something of the member.</summary>
-    public readonly bool IsHurried => _silences > 0 && _silences < members;
 
     /// <summary>The pause before another attempt, or null when none is to be begun.</summary>
     /// <param name="failure">Of the last.</param>

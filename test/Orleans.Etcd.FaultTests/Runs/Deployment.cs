@@ -278,6 +278,9 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         }
     }
 
+    /// <summary>Waits until clients and silos reach each other.</summary>
+    public Task ReachAsync() => Reach.EachAsync(Clients, [.. _silos.Select(silo => silo.Address()).OfType<SiloAddress>()]);
+
     public async ValueTask DisposeAsync()
     {
         // Whatever becomes of one, the others are not left behind.

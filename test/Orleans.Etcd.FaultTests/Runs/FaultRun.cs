@@ -54,6 +54,7 @@ internal sealed class FaultRun
         await _deployment.SettledAsync(_seed / 2 % Deployment.Members);
         foreach (var since in await _deployment.AgreeAsync(RecoveryLimit))
             _findings.Violated($"since the run before: {since}");
+        await _deployment.ReachAsync();
         await using var log = await ReferenceLog.StartAsync(_deployment.Etcd.Endpoints, Deployment.KeyRoot);
         _deployment.Begin(log);
         List<Workload> workloads =

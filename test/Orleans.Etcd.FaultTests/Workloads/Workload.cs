@@ -64,7 +64,7 @@ internal abstract class Workload(string name, Deployment deployment, int seed) :
     /// <summary>Repeats something until the end, each loop with random numbers of its own.</summary>
     protected void Loop(Func<Random, Task> once)
     {
-        var random = new Random(unchecked((seed * 31) + (History.Name.Length * 1_000) + _loops++));
+        var random = new Random(unchecked(History.Name.Aggregate(seed, static (hash, letter) => (hash * 31) + letter) + _loops++));
         _running.Add(Task.Run(async () =>
         {
             while (!Stopping.IsCancellationRequested)
