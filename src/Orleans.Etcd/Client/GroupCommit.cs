@@ -24,7 +24,7 @@ internal sealed class GroupCommit(EtcdConnection etcd)
     private int _underWay;
 
     /// <summary>As <see cref="EtcdConnection.TxnRepeatablyAsync"/>, perhaps together with others' of other lanes.</summary>
-    public async Task<TxnResponse> TxnRepeatablyAsync(string lane, TxnRequest txn)
+    public async Task<TxnResponse> TxnRepeatablyAsync(string lane, TxnRequest txn, Action? unanswered = null)
     {
         Entry? waiting = null;
         lock (_lock)
@@ -32,14 +32,14 @@ internal sealed class GroupCommit(EtcdConnection etcd)
             if (_underWay < MostUnderWay)
                 _underWay++;
             else
-                _waiting.AddLast(waiting = new Entry(lane, txn, etcd.Time.GetTimestamp()));
+                _waiting.AddLast(waiting = new Entry(lane, txn, unanswered, etcd.Time.GetTimestamp()));
         }
 
         if (waiting is not null)
             return await waiting.Answer.Task.ConfigureAwait(false);
         try
         {
-            return await etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
+            return await etcd.TxnRepeatablyAsync(txn, CancellationToken.None, unanswered).ConfigureAwait(false);
         }
         finally
         {
@@ -80,7 +80,7 @@ internal sealed class GroupCommit(EtcdConnection etcd)
     {
         if (group is [var single])
         {
-            single.Answer.SetResult(await etcd.TxnRepeatablyAsync(single.Txn, CancellationToken.None).ConfigureAwait(false));
+            single.Answer.SetResult(await etcd.TxnRepeatablyAsync(single.Txn, CancellationToken.None, single.Unanswered).ConfigureAwait(false));
             return;
         }
 
@@ -89,7 +89,7 @@ internal sealed class GroupCommit(EtcdConnection etcd)
         TxnResponse response;
         try
         {
-            response = await etcd.TxnRepeatablyAsync(all, CancellationToken.None).ConfigureAwait(false);
+            response = await etcd.TxnRepeatablyAsync(all, CancellationToken.None, () => group.ForEach(static entry => entry.Unanswered?.Invoke())).ConfigureAwait(false);
         }
         catch (EtcdException exception) when (exception is { IsTransient: false } or { Code: EtcdErrorCode.ResourceExhausted })
         {
@@ -106,7 +106,7 @@ internal sealed class GroupCommit(EtcdConnection etcd)
     {
         try
         {
-            entry.Answer.SetResult(await etcd.TxnRepeatablyAsync(entry.Txn, CancellationToken.None).ConfigureAwait(false));
+            entry.Answer.SetResult(await etcd.TxnRepeatablyAsync(entry.Txn, CancellationToken.None, entry.Unanswered).ConfigureAwait(false));
         }
         catch (Exception exception)
         {
@@ -159,7 +159,7 @@ internal sealed class GroupCommit(EtcdConnection etcd)
     private static int Size(TxnRequest txn) =>
         Math.Max(txn.Compare.Count, Math.Max(txn.Success.Count, txn.Failure.Count)) + txn.Success.Concat(txn.Failure).Select(static op => op.RequestTxn is { } inner ? Size(inner) : 0).DefaultIfEmpty().Max();
 
-    private sealed record Entry(string Lane, TxnRequest Txn, long Since)
+    private sealed record Entry(string Lane, TxnRequest Txn, Action? Unanswered, long Since)
     {
         public int Size { get; } = Size(Txn);
 

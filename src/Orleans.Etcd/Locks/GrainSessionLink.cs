@@ -20,10 +20,13 @@ internal sealed partial class GrainSessionLink : ILockSessionLink, ILeaseKeeper
     {
         (_grain, _time, _logger) = (grain, time, logger);
         Lease = new EtcdLease(this, time, grant.Session, grant.Ttl, sent);
+        Revision = grant.Revision;
         _renewing = Detached.Run(RenewAsync);
     }
 
     public EtcdLease Lease { get; }
+
+    public long Revision { get; }
 
     public static async Task<ILockSessionLink> OpenAsync(IGrainFactory grains, TimeSpan ttl, string owner, TimeProvider time, ILogger logger, CancellationToken cancellationToken)
     {

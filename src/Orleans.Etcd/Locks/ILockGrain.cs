@@ -21,7 +21,7 @@ public interface ILockQueueGrain : IGrainWithStringKey
     /// <summary>Gives back what was granted. Never touches a successor; harmless when repeated.</summary>
     /// <param name="request">The request that was granted.</param>
     /// <param name="token">The token that it was granted.</param>
-    /// <returns>Whether it was still held.</returns>
+    /// <returns>Whether it was still held; also where this call had to be sent to etcd again, and it was gone then.</returns>
     Task<bool> Release(LockRequest request, long token);
 
     /// <summary>Ends a wish, whether it waits or was granted unseen; a late copy of it is not granted by this activation.</summary>

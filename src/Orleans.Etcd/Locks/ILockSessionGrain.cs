@@ -47,9 +47,10 @@ public interface ILockSessionGrain : IGrainWithIntegerKey
 /// <summary>A session as it was made.</summary>
 /// <param name="Session">Its lease in etcd.</param>
 /// <param name="Ttl">The time to live that etcd granted.</param>
+/// <param name="Revision">The revision of etcd at which it was made: <see cref="LockRequest.SessionRevision"/>.</param>
 [GenerateSerializer, Immutable]
 [Alias("Orleans.Etcd.LockSessionGrant")]
-public readonly record struct LockSessionGrant([property: Id(0)] long Session, [property: Id(1)] TimeSpan Ttl);
+public readonly record struct LockSessionGrant([property: Id(0)] long Session, [property: Id(1)] TimeSpan Ttl, [property: Id(2)] long Revision);
 
 /// <summary>What etcd says of a session.</summary>
 /// <param name="IsAlive">Whether it is there.</param>

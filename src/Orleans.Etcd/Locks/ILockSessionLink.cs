@@ -11,6 +11,9 @@ internal interface ILockSessionLink : IAsyncDisposable
     /// <summary>The session, renewed.</summary>
     EtcdLease Lease { get; }
 
+    /// <inheritdoc cref="LockRequest.SessionRevision" />
+    long Revision { get; }
+
     /// <summary>Waits until the session has ended at etcd, or more than so many of its tokens were taken away, or for a while.</summary>
     Task<LockSessionState> WatchAsync(int known, CancellationToken cancellationToken);
 
@@ -27,29 +30,29 @@ internal sealed class EtcdSessionLink : ILockSessionLink
     private readonly SessionStore _store;
     private readonly LiveView _view;
 
-    private EtcdSessionLink(SessionStore store, EtcdLease lease)
+    private EtcdSessionLink(SessionStore store, EtcdLease lease, long revision)
     {
         _store = store;
-        Lease = lease;
+        (Lease, Revision) = (lease, revision);
         _view = store.View(lease.Id);
     }
 
     public EtcdLease Lease { get; }
+
+    public long Revision { get; }
 
     public static async Task<ILockSessionLink> OpenAsync(SessionStore store, TimeSpan ttl, string owner, CancellationToken cancellationToken)
     {
         var lease = await store.Etcd.Leases.GrantAsync(ttl, cancellationToken).ConfigureAwait(false);
         try
         {
-            await store.AnnounceAsync(lease.Id, owner, cancellationToken).ConfigureAwait(false);
+            return new EtcdSessionLink(store, lease, await store.AnnounceAsync(lease.Id, owner, cancellationToken).ConfigureAwait(false));
         }
         catch
         {
             await lease.DisposeAsync().ConfigureAwait(false);
             throw;
         }
-
-        return new EtcdSessionLink(store, lease);
     }
 
     public Task<LockSessionState> WatchAsync(int known, CancellationToken cancellationToken) => _store.WatchAsync(_view, Lease.Id, known, cancellationToken);

@@ -1,6 +1,7 @@
 using System.Text;
 using Etcdserverpb;
 using Google.Protobuf;
+using Mvccpb;
 
 namespace Orleans.Etcd;
 
@@ -29,13 +30,15 @@ internal sealed class LockLayout
     private const int MaxOwner = 256;
 
     private readonly LockKind _kind;
+    private readonly string _keyPrefix;
+    private readonly string _serviceId;
     private readonly string _writers;
     private readonly byte[] _readersUtf8;
     private readonly byte[] _writersUtf8;
 
     public LockLayout(string keyPrefix, string serviceId, LockKind kind, string name)
     {
-        _kind = kind;
+        (_keyPrefix, _serviceId, _kind) = (keyPrefix, serviceId, kind);
         Name = name;
         Prefix = EtcdKeys.Lock(keyPrefix, serviceId, Room(kind), name);
         _writers = Prefix + "write/";
@@ -70,7 +73,8 @@ internal sealed class LockLayout
 
         var mode = _kind != LockKind.ReadWrite ? "" : request.IsRead ? "read/" : "write/";
         var key = $"{Prefix}{mode}{Entry(request)}";
-        return new LockClaim(ByteString.CopyFromUtf8(key), request.Session, Txn.Range(request.IsRead ? _writers : Prefix), request.Permits, request.IsRead);
+        var state = request.SessionRevision > 0 ? new SessionLayout(_keyPrefix, _serviceId, request.Session).StateKey : null;
+        return new LockClaim(ByteString.CopyFromUtf8(key), request.Session, state, request.SessionRevision, Txn.Range(request.IsRead ? _writers : Prefix), request.Permits, request.IsRead);
     }
 
     /// <summary>The last segment of a request's key, which names it within its session.</summary>
@@ -98,7 +102,16 @@ internal sealed class LockLayout
 /// <summary>One request in keys: its own, and those that it has to wait for.</summary>
 /// <param name="Key">Its own key.</param>
 /// <param name="Session">The lease that it hangs on.</param>
+/// <param name="State">The key that says that its session is there; null for a lease without one.</param>
+/// <param name="SessionRevision">When that was made.</param>
 /// <param name="Ahead">The range whose keys come before it, if they were created before.</param>
 /// <param name="Allowed">It is granted when fewer than so many do.</param>
 /// <param name="IsRead">Whether those are the writers only.</param>
-internal sealed record LockClaim(ByteString Key, long Session, RangeRequest Ahead, int Allowed, bool IsRead);
+internal sealed record LockClaim(ByteString Key, long Session, ByteString? State, long SessionRevision, RangeRequest Ahead, int Allowed, bool IsRead)
+{
+    /// <summary>That it has no place yet and, where its session is known, may still be given one.</summary>
+    public IEnumerable<Compare> IsToBeMade => State is null ? [Txn.CreateRevisionIs(Key, 0)] : [Txn.CreateRevisionIs(Key, 0), Txn.CreateRevisionIs(State, SessionRevision)];
+
+    /// <summary>Whether its session has ended, as far as its key tells.</summary>
+    public bool HasEnded(IEnumerable<KeyValue> state) => State is not null && state.FirstOrDefault()?.CreateRevision != SessionRevision;
+}

@@ -12,7 +12,7 @@ internal sealed partial class LockQueue
     {
         var txn = new TxnRequest
         {
-            Compare = { Txn.CreateRevisionIs(claim.Key, 0) },
+            Compare = { claim.IsToBeMade },
             Success = { Txn.Put(claim.Key, Value(request, waiting: false), claim.Session), Txn.Get(claim.Ahead.First(claim.Allowed)) },
             Failure = { Txn.Get(claim.Key), Txn.Get(claim.Ahead.First(claim.Allowed)) },
         };
@@ -20,7 +20,7 @@ internal sealed partial class LockQueue
             return SessionLost;
         var ahead = response.Responses[1].ResponseRange.Kvs;
         if (!response.Succeeded)
-            return await FoundAsync(claim, response.Responses[0].ResponseRange.Kvs[0], ahead, request).ConfigureAwait(false);
+            return response.Responses[0].ResponseRange.Kvs is [var own] ? await FoundAsync(claim, own, ahead, request).ConfigureAwait(false) : SessionLost;
         var revision = response.Header.Revision;
         return new Entry(revision, IsGranted(claim, revision, ahead) ? Granted(revision) : null);
     }
@@ -37,9 +37,9 @@ internal sealed partial class LockQueue
         {
             var txn = new TxnRequest
             {
-                Compare = { Txn.CreateRevisionIs(claim.Key, 0), Txn.NoneCreatedAfter(claim.Ahead, seen) },
+                Compare = { claim.IsToBeMade, Txn.NoneCreatedAfter(claim.Ahead, seen) },
                 Success = { Txn.Put(claim.Key, Value(request, waiting: false), claim.Session) },
-                Failure = { Txn.Get(claim.Key), Txn.Get(claim.Ahead.First(claim.Allowed)) },
+                Failure = { Txn.Get(claim.Key), Txn.Get(claim.Ahead.First(claim.Allowed)), Txn.Get(claim.State ?? claim.Key) },
             };
             if (await TryRunAsync(txn).ConfigureAwait(false) is not { } response)
                 return SessionLost;
@@ -53,6 +53,8 @@ internal sealed partial class LockQueue
                 return found with { Answer = found.Answer ?? await LeaveAsync(claim, found.CreateRevision, request).ConfigureAwait(false) };
             }
 
+            if (claim.HasEnded(response.Responses[2].ResponseRange.Kvs))
+                return SessionLost;
             if (ahead.Count >= claim.Allowed)
             {
                 FollowIfMarked(ahead);

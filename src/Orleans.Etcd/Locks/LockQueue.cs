@@ -95,12 +95,15 @@ internal sealed partial class LockQueue : IAsyncDisposable
             (next, along) = (NextAfter(claim.Key), TakeAlong(claim.Key));
         var txn = new TxnRequest { Compare = { Txn.CreateRevisionIs(claim.Key, token) }, Success = { Txn.Delete(claim.Key) }, Failure = { Txn.Get(claim.Key) } };
         txn.Success.AddRange(next.Select(waiter => Txn.Get(waiter.Claim.Key)));
-        var response = await ReleaseAsync(txn, along).ConfigureAwait(false);
+        var mayBeReleased = false;
+        var response = await ReleaseAsync(txn, along, () => mayBeReleased = true).ConfigureAwait(false);
         if (!response.Succeeded)
         {
+            if (response.Responses[0].ResponseRange.Kvs.Count == 0)
+                // By an attempt that was not answered, as far as can be told.
+                return mayBeReleased;
             // By a token that is not its own, it is still wanted.
-            if (response.Responses[0].ResponseRange.Kvs.Count > 0)
-                NoteWanted(claim.Key, request.Attempt);
+            NoteWanted(claim.Key, request.Attempt);
             return false;
         }
 
@@ -121,16 +124,16 @@ internal sealed partial class LockQueue : IAsyncDisposable
         return true;
     }
 
-    private async Task<TxnResponse> ReleaseAsync(TxnRequest txn, Passenger? along)
+    private async Task<TxnResponse> ReleaseAsync(TxnRequest txn, Passenger? along, Action unanswered)
     {
         if (along is null)
-            return await TxnAsync(txn).ConfigureAwait(false);
+            return await TxnAsync(txn, unanswered).ConfigureAwait(false);
         TxnResponse? answer = null;
         try
         {
             var both = txn.Clone();
             both.Success.Add(new RequestOp { RequestTxn = along.Place });
-            var response = await TxnAsync(both).ConfigureAwait(false);
+            var response = await TxnAsync(both, unanswered).ConfigureAwait(false);
             answer = response.Succeeded ? Txn.Nested(response, response.Responses.Count - 1) : null;
             return response;
         }
@@ -138,7 +141,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
         {
             // The other's lease is gone; or etcd is full, and lets keys be deleted and none be made.
             along.Arrive(null);
-            return await TxnAsync(txn).ConfigureAwait(false);
+            return await TxnAsync(txn, unanswered).ConfigureAwait(false);
         }
         finally
         {
@@ -172,7 +175,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
         await StopFollowingAsync().ConfigureAwait(false);
     }
 
-    private Task<TxnResponse> TxnAsync(TxnRequest txn) => _commits.TxnRepeatablyAsync(_layout.Prefix, txn);
+    private Task<TxnResponse> TxnAsync(TxnRequest txn, Action? unanswered = null) => _commits.TxnRepeatablyAsync(_layout.Prefix, txn, unanswered);
 
     private Task DeleteAsync(ByteString key, long createRevision) =>
         TxnAsync(new TxnRequest { Compare = { Txn.CreateRevisionIs(key, createRevision) }, Success = { Txn.Delete(key) } });

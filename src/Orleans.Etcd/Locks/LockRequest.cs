@@ -10,6 +10,14 @@ public sealed record LockRequest
     public required long Session { get; init; }
 
     /// <summary>
+    /// The revision of etcd at which the session was made (<see cref="LockSessionGrant.Revision"/>). A place is only made while that very
+    /// session lasts: after an outage etcd may apply a late copy of the grant of its lease, and then one of the request, and what nobody
+    /// wants any more would stand in others' way until that lease expires. Default 0: the lease is one without a session, and need only be there.
+    /// </summary>
+    [Id(8)]
+    public long SessionRevision { get; init; }
+
+    /// <summary>
     /// Names the wish within its session: 1 to 64 characters. Used again only for the same lock, with a higher <see cref="Attempt"/>,
     /// after its release was confirmed, and where each of its calls was answered and none was a cancellation.
     /// </summary>

@@ -10,7 +10,8 @@ namespace Orleans.Etcd;
 /// announced before etcd can end the lease. (2) What etcd has taken away, all at once or one key, is noticed: at once where
 /// the session's own keys say it, else when the lease has been looked at twice, every third of its TTL. (3) No key stays on the lease
 /// that nobody here wants: what a lost release, a late copy of a request or a write applied after its timeout has left is
-/// removed when it has been seen twice.</para>
+/// removed when it has been seen twice. (4) Once it has ended nothing can be placed in a queue on its behalf, even where a late copy of its
+/// grant makes a lease of the same id again: places are made on the condition that the session's key is the one that it was made with.</para>
 /// <para>What of a request id is still under way when it is used again can at most make the next request's key for it. Where
 /// more is possible, after a cancellation, a failed call or a removal, the id is not used again.</para>
 /// </remarks>
@@ -70,7 +71,7 @@ internal sealed partial class LockSession : IAsyncDisposable
     {
         lock (_lock)
         {
-            var request = template with { Session = Id, RequestId = _ids.Take(lockName), Attempt = ++_attempts };
+            var request = template with { Session = Id, SessionRevision = _link.Revision, RequestId = _ids.Take(lockName), Attempt = ++_attempts };
             var entry = LockLayout.Entry(request);
             _wanted[entry] = null;
             _strangers.Remove(entry);

@@ -18,8 +18,8 @@ internal sealed class LockSessionGrain(IServiceProvider services) : Grain, ILock
         ArgumentOutOfRangeException.ThrowIfGreaterThan(ttl, TimeSpan.FromMinutes(10));
         var request = new LeaseGrantRequest { ID = Random.Shared.NextInt64(1, long.MaxValue), TTL = (long)Math.Ceiling(ttl.TotalSeconds) };
         var lease = await _store.Etcd.GrantAsync(request, CancellationToken.None).ConfigureAwait(true);
-        await _store.AnnounceAsync(lease.ID, owner, CancellationToken.None).ConfigureAwait(true);
-        return new LockSessionGrant(lease.ID, TimeSpan.FromSeconds(lease.TTL));
+        var revision = await _store.AnnounceAsync(lease.ID, owner, CancellationToken.None).ConfigureAwait(true);
+        return new LockSessionGrant(lease.ID, TimeSpan.FromSeconds(lease.TTL), revision);
     }
 
     public async Task<TimeSpan> Renew(long session)

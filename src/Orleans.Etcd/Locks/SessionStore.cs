@@ -11,10 +11,19 @@ internal sealed class SessionStore(EtcdConnection etcd, string serviceId)
 
     public SessionLayout Layout(long session) => new(etcd.Options.KeyPrefix, serviceId, session);
 
-    /// <summary>Says that the session is there. Its own key, so that it may be done twice.</summary>
-    public Task AnnounceAsync(long session, string? owner, CancellationToken cancellationToken) => etcd.PutRepeatablyAsync(
-        new PutRequest { Key = Layout(session).StateKey, Value = new SessionValue { Owner = owner, Since = etcd.Time.GetUtcNow() }.Encode(), Lease = session },
-        cancellationToken);
+    /// <summary>Says that the session is there, once; answers the revision at which it was.</summary>
+    public async Task<long> AnnounceAsync(long session, string? owner, CancellationToken cancellationToken)
+    {
+        var key = Layout(session).StateKey;
+        var txn = new TxnRequest
+        {
+            Compare = { Txn.CreateRevisionIs(key, 0) },
+            Success = { Txn.Put(key, new SessionValue { Owner = owner, Since = etcd.Time.GetUtcNow() }.Encode(), session) },
+            Failure = { Txn.Get(key) },
+        };
+        var response = await etcd.TxnRepeatablyAsync(txn, cancellationToken).ConfigureAwait(false);
+        return response.Succeeded ? response.Header.Revision : response.Responses[0].ResponseRange.Kvs[0].CreateRevision;
+    }
 
     /// <summary>A view of the session's keys.</summary>
     public LiveView View(long session) => new(etcd, Layout(session).Prefix);

@@ -242,6 +242,20 @@ public sealed class LockQueueTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd
     }
 
     [Fact]
+    public async Task Release_ItsFirstAnswerIsLost_SaysThatItWasHeld()
+    {
+        await using var one = TcpProxy.Start(etcd.Server.Endpoint);
+        await using var two = TcpProxy.Start(etcd.Server.Endpoint);
+        await using var silo = new QueueSilo(Connections.Connect(one.Endpoint, two.Endpoint), _service);
+        var request = await NewRequestAsync();
+        var token = (await silo.Queue(Name).AcquireAsync(request)).Token;
+        (one.Accepted > 0 ? one : two).StallAnswers();
+        Assert.True(await silo.Queue(Name).ReleaseAsync(request, token));
+        Assert.Empty(await KeysAsync());
+        Assert.False(await silo.Queue(Name).ReleaseAsync(request, token));
+    }
+
+    [Fact]
     public async Task Release_UnderAWrongToken_LeavesTheWishAsItIs()
     {
         await _one.Queue(Name).AcquireAsync(await NewRequestAsync());
@@ -406,6 +420,37 @@ public sealed class LockQueueTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd
         await _one.Queue(Name).ReleaseAsync(holder, token);
         var granted = await (await Task.WhenAny(waits).WaitAsync(TimeSpan.FromSeconds(10)));
         Assert.Equal((LockOutcome.Granted, (await KeysAsync())[0].CreateRevision), (granted.Outcome, granted.Token));
+    }
+
+    /// <summary>
+    /// After an outage etcd may apply what it was sent long before: the grant of a lease that was revoked meanwhile, and a request on it,
+    /// or what said that its session was there.
+    /// </summary>
+    [Theory]
+    [InlineData(false, false)]
+    [InlineData(false, true)]
+    [InlineData(true, false)]
+    [InlineData(true, true)]
+    public async Task LateCopyOfARequest_ItsSessionEndedAndTheLeaseIsThereAgain_MakesNoPlace(bool mayWait, bool isAnnouncedAgain)
+    {
+        var sessions = new SessionStore(_one.Etcd, _service);
+        var lease = await SessionAsync();
+        var request = NewRequest(lease) with { SessionRevision = await sessions.AnnounceAsync(lease, "test", CancellationToken.None), MaxWait = mayWait ? Long : TimeSpan.Zero };
+        var other = NewRequest(lease) with { SessionRevision = request.SessionRevision };
+        var token = (await _one.Queue(Name).AcquireAsync(other)).Token;
+        Assert.Equal(request.SessionRevision, await sessions.AnnounceAsync(lease, "test", CancellationToken.None));
+        Assert.True(await _one.Queue(Name).ReleaseAsync(other, token));
+
+        await _one.Etcd.RevokeAsync(lease, CancellationToken.None);
+        await _one.Etcd.GrantAsync(new LeaseGrantRequest { ID = lease, TTL = 120 }, CancellationToken.None);
+        if (isAnnouncedAgain)
+            await sessions.AnnounceAsync(lease, "test", CancellationToken.None);
+        Assert.Equal(LockOutcome.SessionLost, (await _two.Queue(Name).AcquireAsync(request)).Outcome);
+        Assert.Empty(await KeysAsync());
+        // Also where somebody holds it.
+        await _one.Queue(Name).AcquireAsync(await NewRequestAsync());
+        Assert.Equal(LockOutcome.SessionLost, (await _two.Queue(Name).AcquireAsync(request)).Outcome);
+        Assert.Single(await KeysAsync());
     }
 
     private static async Task<LockAnswer> AskAsync(LockQueue queue, LockRequest request)

@@ -232,6 +232,8 @@ public sealed class LockSessionTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
     {
         public EtcdLease Lease => link.Lease;
 
+        public long Revision => link.Revision;
+
         public Task<LockSessionState> WatchAsync(int known, CancellationToken cancellationToken) => link.WatchAsync(known, cancellationToken);
 
         public Task<ImmutableArray<string>> KeysAsync(CancellationToken cancellationToken) => Task.FromResult(ImmutableArray<string>.Empty);
