@@ -12,12 +12,14 @@ namespace Orleans.Etcd.FaultTests;
 public sealed class FenceTests
 {
     [Theory]
-    [InlineData(true)]
-    [InlineData(false)]
-    public async Task HolderWhoseLeaseIsTakenAway_LosesNothing_ExceptWithoutAFence(bool isFenced)
+    [InlineData(true, false)]
+    [InlineData(false, false)]
+    [InlineData(true, true)]
+    public async Task HolderWhoseLeaseIsTakenAway_LosesNothing_ExceptWithoutAFence(bool isFenced, bool inEtcd)
     {
         await using var deployment = await Deployment.StartAsync("3.5", silos: 1, onLoopback: true);
-        var ledger = new LockLedger(isFenced);
+        await using var store = deployment.Connect();
+        var ledger = inEtcd ? new EtcdLedger(store, "fence", "set") : new LockLedger(isFenced);
         var name = $"{Guid.NewGuid():N}";
         var (naive, other) = (Lock(0), Lock(1));
         await AddAsync(ledger, await naive.AcquireAsync());
@@ -31,7 +33,7 @@ public sealed class FenceTests
         var element = await ledger.NewElement();
         if (await ledger.Write(held.FencingToken, [.. read!, element]))
             await ledger.Added(element);
-        Assert.Equal(isFenced, ledger.Lost.Count == 0);
+        Assert.Equal(isFenced, (await ledger.LostAsync()).Count == 0);
         Assert.Equal(isFenced ? 1 : 0, ledger.Refused);
         Assert.Equal(isFenced ? 2 : 3, ledger.Acknowledged.Count);
 

@@ -49,6 +49,10 @@ public sealed class HistoryTests
         var refused = await Run(TimeSpan.FromSeconds(1.5), TimeSpan.Zero, new EtcdException(EtcdErrorCode.Unavailable, "Put", "refused", outcomeUnknown: false));
         Assert.Equal(Outcome.Fail, refused.Outcome);
         await Assert.ThrowsAsync<InvalidOperationException>(() => Run(TimeSpan.FromSeconds(1.5), TimeSpan.Zero, new InvalidOperationException()));
+        // Also where nobody waited for it any more.
+        await Run(TimeSpan.FromSeconds(1.5), TimeSpan.FromSeconds(0.1), new InvalidOperationException(), TimeSpan.FromMilliseconds(10));
+        await history.FinishAsync();
+        Assert.Equal(3, history.Hung.Count);
 
         Task<Step> Run(TimeSpan timeout, TimeSpan takes, Exception? exception = null, TimeSpan? patience = null) => history.RunAsync(new Step(0, One), timeout, async _ =>
         {

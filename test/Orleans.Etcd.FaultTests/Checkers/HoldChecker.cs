@@ -1,3 +1,4 @@
+using Orleans.Etcd.FaultTests.Histories;
 using Orleans.Etcd.FaultTests.Runs;
 using Orleans.Etcd.Tests.Silo;
 
@@ -12,11 +13,11 @@ internal static class HoldChecker
 
     /// <param name="holds">Who held what.</param>
     /// <param name="taken">The tokens whose keys etcd took away with their leases, and when.</param>
-    /// <param name="mayRevoke">Whether etcd may have done so to leases that were renewed.</param>
+    /// <param name="mayRevoke">Whether etcd may have done so at a moment to leases that were renewed.</param>
     /// <param name="findings">What is found.</param>
     /// <param name="thawed">When silos that stood still went on.</param>
     /// <param name="toldWithin">How late a holder may be told of what was gone at a moment.</param>
-    public static void Check(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, bool mayRevoke, Findings findings, IReadOnlyCollection<long>? thawed = null, Func<long, TimeSpan>? toldWithin = null)
+    public static void Check(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, Func<long, bool> mayRevoke, Findings findings, IReadOnlyCollection<long>? thawed = null, Func<long, TimeSpan>? toldWithin = null)
     {
         toldWithin ??= _ => RevokedToldWithin;
         foreach (var twice in holds.GroupBy(hold => hold.Token).Where(group => group.Count() > 1))
@@ -25,15 +26,15 @@ internal static class HoldChecker
         CheckTold(holds, taken, mayRevoke, findings, thawed ?? [], toldWithin);
         foreach (var (earlier, later) in Overlaps(holds, taken))
         {
-            // The key of the one was gone when the other was let in.
+            // The key of the one was gone when the other was let in; of that is heard a little later.
             var late = TimeSpan.FromMicroseconds(Math.Min(earlier.Until, later.Until) - Math.Max(earlier.From, later.From));
-            if (!mayRevoke || !taken.TryGetValue(earlier.Token, out var gone) || late > toldWithin(gone))
+            if (!taken.TryGetValue(earlier.Token, out var gone) || !mayRevoke(gone) || late > toldWithin(gone) || gone > later.From + toldWithin(gone).Micros())
                 findings.Violated($"{earlier} believed in it for {late.TotalMilliseconds:0.0} ms while {later} had it");
         }
     }
 
     /// <summary>Whoever held on to what was gone is told, in time.</summary>
-    private static void CheckTold(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, bool mayRevoke, Findings findings, IReadOnlyCollection<long> thawed, Func<long, TimeSpan> toldWithin)
+    private static void CheckTold(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, Func<long, bool> mayRevoke, Findings findings, IReadOnlyCollection<long> thawed, Func<long, TimeSpan> toldWithin)
     {
         foreach (var hold in holds)
         {
@@ -43,9 +44,11 @@ internal static class HoldChecker
             // Who stands still cannot be told.
             var since = hold.Where == LockWork.InSilo ? thawed.Where(at => at <= told).Append(gone).Max() : gone;
             var late = TimeSpan.FromMicroseconds(told - since);
-            if (late > toldWithin(gone))
+            // Where etcd had no reason, it has waited for the lease to end, and its owner knew before.
+            var limit = mayRevoke(gone) ? toldWithin(gone) : since > gone ? RevokedToldWithin : TimeSpan.Zero;
+            if (late > limit)
                 findings.Violated($"{hold} was gone at {gone}, and its holder was {(hold.Told is null ? "not told" : "told")} {late.TotalMilliseconds:0.0} ms later");
-            else if (hold.Until > gone && !mayRevoke)
+            else if (hold.Until > gone && !mayRevoke(gone))
                 findings.Violated($"{hold} was believed in for {(hold.Until - gone) / 1e3:0.0} ms after it was gone");
             else if (hold.Until > gone)
                 findings.Count(late <= RevokedToldWithin ? "holders whose live lease was taken away, told within 1 s" : "holders whose live lease was taken away, told within its TTL, with etcd away");
@@ -64,8 +67,10 @@ internal static class HoldChecker
             open.RemoveAll(hold => hold.Until < next.From);
             foreach (var other in open.Where(other => Excludes(other, next)))
                 yield return other.Token < next.Token ? (other, next) : (next, other);
-            if (next.Kind == HoldKind.Semaphore && open.Count(other => other.Kind == HoldKind.Semaphore) >= LockWork.Permits)
-                yield return (open.Where(other => other.Kind == HoldKind.Semaphore).OrderByDescending(other => taken.ContainsKey(other.Token)).ThenBy(other => other.Until).First(), next);
+            var permits = next.Kind == HoldKind.Semaphore ? open.Where(other => other.Kind == HoldKind.Semaphore).ToArray() : [];
+            // Each that is too many has to be one of which etcd had taken it away.
+            foreach (var other in permits.OrderByDescending(other => taken.ContainsKey(other.Token)).ThenBy(other => other.Until).Take(permits.Length + 1 - LockWork.Permits))
+                yield return (other, next);
             open.Add(next);
         }
     }

@@ -66,7 +66,7 @@ public sealed class HoldCheckerTests
         Assert.Single(Findings(false, Taken(1, 20), Lock(1, 0, 10, 25) with { Told = 30 }).Violations);
         // While something is away, until the lease would have ended.
         Findings away = new();
-        HoldChecker.Check([Lock(1, 0, 10, 1_500_000) with { Told = 1_500_001 }], Taken(1, 20), mayRevoke: true, away, toldWithin: at => TimeSpan.FromSeconds(at < 30 ? 5 : 1));
+        HoldChecker.Check([Lock(1, 0, 10, 1_500_000) with { Told = 1_500_001 }], Taken(1, 20), mayRevoke: _ => true, away, toldWithin: at => TimeSpan.FromSeconds(at < 30 ? 5 : 1));
         Assert.Empty(away.Violations);
         Assert.Single(away.Counts);
         // Its silo stood still meanwhile.
@@ -75,6 +75,27 @@ public sealed class HoldCheckerTests
         Assert.Single(Findings(true, Taken(1, 20), [2_000_000], frozen).Violations);
         Assert.Single(Findings(true, Taken(1, 20), [3_000_000], frozen with { Where = "client 0" }).Violations);
     }
+
+    /// <summary>Without a reason of etcd's own, a key goes with its lease only after its holder has been told.</summary>
+    [Fact]
+    public void HolderThatIsToldWhenItIsGone_IsFound_WhereEtcdHadNoReason()
+    {
+        var late = Lock(1, 0, 10, 18) with { Told = 30, Ended = 40 };
+        Assert.Single(Findings(false, Taken(1, 20), late).Violations);
+        Assert.Empty(Findings(false, Taken(1, 20), late with { Told = 19 }).Violations);
+        Assert.Empty(Findings(true, Taken(1, 20), late).Violations);
+        // A reason that came later is none.
+        var findings = new Findings();
+        HoldChecker.Check([late], Taken(1, 20), gone => gone >= 25, findings);
+        Assert.Single(findings.Violations);
+        // Its silo stood still until just before.
+        Assert.Empty(Findings(false, Taken(1, 20), [29], late with { Where = LockWork.InSilo }).Violations);
+    }
+
+    /// <summary>That etcd took the one away after the other had it is no excuse.</summary>
+    [Fact]
+    public void TwoAtOnce_OfWhichOneIsTakenAwayLater_AreFound() =>
+        Assert.Single(Findings(true, Taken(1, 3_000_000), Lock(1, 0, 10, 30) with { Told = 3_000_001 }, Lock(2, 5, 20, 25)).Violations);
 
     [Fact]
     public void KeyThatWentWithItsSession_WasTaken_AndOneThatWentAloneWasLetGo()
@@ -90,6 +111,10 @@ public sealed class HoldCheckerTests
         Assert.Empty(Check(false, holds));
         Assert.Empty(Check(false, [.. holds, Hold(HoldKind.Semaphore, 9, 0, 51, 60)]));
         Assert.Single(Check(false, [.. holds, Hold(HoldKind.Semaphore, 9, 0, 50, 60)]));
+        // One that was taken away excuses one, and not two.
+        Hold[] more = [.. holds, Hold(HoldKind.Semaphore, 8, 0, 40, 60)];
+        Assert.Empty(Findings(true, Taken(1, 15), more).Violations);
+        Assert.Single(Findings(true, Taken(1, 15), [.. more, Hold(HoldKind.Semaphore, 9, 0, 45, 60)]).Violations);
     }
 
     [Fact]
@@ -109,7 +134,7 @@ public sealed class HoldCheckerTests
     private static Findings Findings(bool mayRevoke, IReadOnlyDictionary<long, long> taken, long[] thawed, params Hold[] holds)
     {
         var findings = new Findings();
-        HoldChecker.Check(holds, taken, mayRevoke, findings, thawed);
+        HoldChecker.Check(holds, taken, _ => mayRevoke, findings, thawed);
         return findings;
     }
 

@@ -128,6 +128,9 @@ public sealed class ObserverCheckerTests
     {
         Assert.Empty(Log.Unwritten([(11, ["2"]), (12, [])]));
         Assert.Equal(2, Log.Unwritten([(11, ["2", "3"]), (12, ["2"])]).Count());
+        // And what was said not to be done is not.
+        Assert.Empty(Log.Written([["9"]]));
+        Assert.Single(Log.Written([["9", "2"], ["8"]]));
     }
 
     [Fact]

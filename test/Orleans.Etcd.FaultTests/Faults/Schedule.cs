@@ -38,11 +38,9 @@ internal sealed record Schedule(ScheduleKind Kind, IReadOnlyList<ScheduledFault>
 
     private const int Members = 3;
 
-    // Orleans 10.4.2 itself activates no grain for as long as a clock is behind by more than its CollectionAge, 15 min.
-    private const int MinutesOfAJump = 10;
-
-    /// <summary>Whether etcd may itself revoke a lease that is being renewed.</summary>
-    public bool MayRevokeLiveLeases => Faults.Any(fault => fault.Fault.MayRevokeLiveLeases(fault.Lasts));
+    // Orleans 10.4.2 itself activates no grain for as long as a clock is behind what it once was by more than its CollectionAge, 15 min:
+    // of two runs one may set it ahead and the next one back.
+    private const int MinutesOfAJump = 7;
 
     /// <summary>How many of the faults have to be made for a run to be one of its kind.</summary>
     public int LeastFaults => Kind is ScheduleKind.Member or ScheduleKind.Quorum ? Faults.Count : Math.Min(1, Faults.Count);

@@ -91,6 +91,8 @@ internal sealed class History(string name)
         // The library's own are EtcdExceptions.
         if (running.Exception?.GetBaseException() is TimeoutException)
             _lost.Enqueue(text);
+        else if (running.Exception?.GetBaseException() is { } exception and not EtcdException and not OrleansException)
+            _hung.Enqueue($"{text}; it threw what it should not: {exception}");
     }
 
     /// <summary>The longest time, within this span, in which one and the same capability was not seen to work.</summary>

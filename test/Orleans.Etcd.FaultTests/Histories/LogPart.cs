@@ -25,6 +25,13 @@ internal sealed record LogPart(long InitialRevision, ImmutableSortedDictionary<s
             .Select(write => $"a write of {string.Join(' ', write.Values)} was said to be {write.Revision}, and is not");
     }
 
+    /// <summary>Which writes were made that were said surely not to be.</summary>
+    public IEnumerable<string> Written(IEnumerable<string[]> denied)
+    {
+        var written = Revisions.SelectMany(revision => revision.Changes.Values.OfType<string>()).ToHashSet();
+        return denied.Where(write => write.Any(written.Contains)).Select(write => $"a write of {string.Join(' ', write)} was said not to be made, and was");
+    }
+
     public static void Apply(IDictionary<string, string> state, IEnumerable<KeyValuePair<string, string?>> changes)
     {
         foreach (var (key, value) in changes)

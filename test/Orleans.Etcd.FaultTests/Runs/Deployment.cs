@@ -134,6 +134,30 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         return Task.CompletedTask;
     }
 
+    /// <summary>Waits until etcd answers what takes a quorum, through whichever member.</summary>
+    public async Task AnswersAsync()
+    {
+        using var limit = new CancellationTokenSource(SettleLimit);
+        await await Task.WhenAny(Etcd.Members.Select(member => Task.Run(async () =>
+        {
+            while (true)
+            {
+                // One that is being started is not there at first; one that was away answers nothing for a while.
+                using var attempt = CancellationTokenSource.CreateLinkedTokenSource(limit.Token);
+                attempt.CancelAfter(TimeSpan.FromSeconds(0.5));
+                try
+                {
+                    await member.GetRevisionAsync(attempt.Token);
+                    return;
+                }
+                catch (Exception exception) when (!limit.IsCancellationRequested && exception is TimeoutException or EtcdServerException or OperationCanceledException or InvalidOperationException)
+                {
+                    await Task.Delay(20, limit.Token);
+                }
+            }
+        })));
+    }
+
     /// <summary>Waits until all members run, and there is a quorum.</summary>
     public async Task WholeAsync()
     {

@@ -38,6 +38,7 @@ internal sealed class FaultRun
     private readonly Findings _findings = new();
     private readonly ConcurrentQueue<string> _events = [];
     private readonly ConcurrentBag<(long From, long To)> _faults = [];
+    private readonly ConcurrentBag<long> _revoking = [];
     private long _began;
 
     private FaultRun(Deployment deployment, int seed, Schedule schedule) => (_deployment, _seed, _schedule) = (deployment, seed, schedule);
@@ -73,15 +74,21 @@ internal sealed class FaultRun
         RunFacts? facts = null;
         try
         {
-            await Task.WhenAll(workloads.Select(workload => workload.StartAsync())).WaitAsync(LongestStep);
-            await WarmUpAsync(workloads);
+            // All is there and nothing has been done to it: what does not work now was broken by the run before, or never works.
+            if (await TryAsync(() => Task.WhenAll(workloads.Select(workload => workload.StartAsync())).WaitAsync(LongestStep)) is { } unstarted)
+                _findings.Violated($"not all could be begun: {unstarted}");
+            else if (await TryAsync(() => WarmUpAsync(workloads)) is { } cold)
+                _findings.Violated(cold);
             using var stalls = new StallWatch();
             _began = MonotonicClock.Now;
             await Task.Delay(Warmth);
             await MakeFaultsAsync();
+            Note("all faults are over");
+            // From here on, be the third member still on its way.
+            await HealedAsync("etcd", _deployment.AnswersAsync);
             Note("healed");
             var healed = MonotonicClock.Now;
-            await RecoverAsync(workloads, healed);
+            await Task.WhenAll(HealedAsync("members", _deployment.WholeAsync), RecoverAsync(workloads, healed));
             Note("recovered");
             var ended = MonotonicClock.Now;
             _findings.Count("longest stall of the test process, ms", (long)stalls.Longest.TotalMilliseconds);
@@ -91,7 +98,7 @@ internal sealed class FaultRun
             if (await log.CatchUpAsync(CatchUpLimit) is { } problem)
                 _findings.Undecided(problem);
             Note("recorded");
-            facts = new RunFacts(_schedule, log, _began, healed, ended, _faults);
+            facts = new RunFacts(_schedule, log, _began, healed, ended, _faults, _revoking);
             foreach (var workload in workloads)
                 Judge(workload, facts);
             Note("judged");
@@ -110,7 +117,7 @@ internal sealed class FaultRun
                 _findings.Undecided($"{workload.History.Name} could not be ended: {problem}");
         }
 
-        return Report(workloads, facts ?? new RunFacts(_schedule, log, _began, MonotonicClock.Now, MonotonicClock.Now, _faults));
+        return Report(workloads, facts ?? new RunFacts(_schedule, log, _began, MonotonicClock.Now, MonotonicClock.Now, _faults, _revoking));
     }
 
     /// <summary>What never worked cannot be seen to fail.</summary>
@@ -152,10 +159,14 @@ internal sealed class FaultRun
             IAsyncDisposable? healing = null;
             Note($"{fault.Fault} begins");
             var begun = MonotonicClock.Now;
+            var revokes = fault.Fault.MayRevokeLiveLeases(fault.Lasts);
             // A member that is gone cannot be defragmented: the report says that this fault was none.
             var problem = await TryAsync(async () => healing = await fault.Fault.InjectAsync(_deployment));
             var made = MonotonicClock.Now;
             Count(problem is not null ? "faults that could not be made" : fault.Fault.IsOfSilo ? "faults of silos" : "faults of etcd");
+            // One that was asked for and not answered may have been done.
+            if (revokes && (problem is null || fault.Fault is RevokeLease))
+                _revoking.Add(begun);
             if (problem is null)
                 Interlocked.Increment(ref count);
             else
@@ -170,8 +181,6 @@ internal sealed class FaultRun
         }).Append(UntilAsync(start + _schedule.Length.Micros())));
         if (count < _schedule.LeastFaults)
             _findings.Undecided($"only {count} of {_schedule.Faults.Count} faults could be made");
-        Note("all members are started");
-        await HealedAsync("members", _deployment.WholeAsync);
 
         static Task UntilAsync(long moment) => Task.Delay(TimeSpan.FromMicroseconds(Math.Max(0, moment - MonotonicClock.Now)));
     }

@@ -10,8 +10,12 @@ namespace Orleans.Etcd.FaultTests.Runs;
 /// <param name="Healed">When all faults were over.</param>
 /// <param name="Ended">When the workloads were asked to end.</param>
 /// <param name="Faults">From when to when there was one that may make etcd answer late.</param>
-internal sealed record RunFacts(Schedule Schedule, ReferenceLog Log, long Began, long Healed, long Ended, IReadOnlyCollection<(long From, long To)> Faults)
+/// <param name="Revoking">When those were begun that may make etcd revoke a lease that is being renewed.</param>
+internal sealed record RunFacts(Schedule Schedule, ReferenceLog Log, long Began, long Healed, long Ended, IReadOnlyCollection<(long From, long To)> Faults, IReadOnlyCollection<long> Revoking)
 {
+    /// <summary>Whether etcd may itself have revoked at a moment a lease that was being renewed.</summary>
+    public bool MayRevoke(long moment) => Revoking.Any(begun => begun <= moment);
+
     /// <summary>From when on nothing is excused by a fault any more.</summary>
     public long CalmFrom => Schedule.Kind == ScheduleKind.Control ? Began : Healed + FaultRun.RecoveryLimit.Micros();
 

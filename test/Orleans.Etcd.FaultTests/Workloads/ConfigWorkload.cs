@@ -24,6 +24,7 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
     private readonly List<ConfigStep> _client = [];
     private readonly ConcurrentBag<(string Where, IReadOnlyList<ConfigStep> Told)> _observers = [];
     private readonly ConcurrentQueue<(long Revision, string[] Values)> _acknowledged = [];
+    private readonly ConcurrentQueue<string[]> _denied = [];
     private readonly IConfigListener[] _listeners = [.. Enumerable.Range(0, Listeners).Select(_ => deployment.Clients[1].GetGrain<IConfigListener>(Random.Shared.NextInt64()))];
     private IAsyncDisposable? _subscription;
     private EtcdConnection? _foreign;
@@ -73,20 +74,22 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
         Loop(async random =>
         {
             var key = $"{_prefix}key{random.Next(Keys)}";
-            await History.RunAsync(new Step(writer, "foreign"), CallLimit, async _ =>
+            var value = random.Next(6) == 0 ? null : NewValue();
+            var done = await History.RunAsync(new Step(writer, "foreign"), CallLimit, async _ =>
             {
                 // Without a token: it ends by itself.
-                if (random.Next(6) == 0)
+                if (value is null)
                 {
                     await foreign.DeleteRangeAsync(new() { Key = Connections.Bytes(key) }, CancellationToken.None);
                     return new Step(writer, "foreign");
                 }
 
-                var value = NewValue();
                 var response = await foreign.PutAsync(key, value, cancellationToken: CancellationToken.None);
                 _acknowledged.Enqueue((response.Header.Revision, [value]));
                 return new Step(writer, "foreign");
             });
+            if (done.Outcome == Outcome.Fail && value is not null)
+                _denied.Enqueue([value]);
             await PauseAsync(random, 50, 250);
         });
     }
@@ -121,7 +124,7 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
     {
         var log = facts.Log.Under(_prefix);
         var attacked = Deployment.Attacked.Values.DefaultIfEmpty(long.MaxValue).Min();
-        foreach (var fault in log.Unwritten(_acknowledged))
+        foreach (var fault in log.Unwritten(_acknowledged).Concat(log.Written(_denied)))
             findings.Violated($"config, by others: {fault}");
         foreach (var (where, told) in _observers)
         {
@@ -231,7 +234,7 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
                 var result = await Config(1).Rollback(earlier.Revision, "faults");
                 return begun with { Revision = result.Revision, Conflicted = !result.IsCommitted, Compacted = Deployment.Compacted };
             }
-            catch (InvalidOperationException refused) when (Deployment.Compacted > 0)
+            catch (InvalidOperationException refused) when (earlier.Revision <= Deployment.Compacted && refused.GetType() == typeof(InvalidOperationException))
             {
                 return begun with { Outcome = Outcome.Fail, Error = refused.Message };
             }

@@ -1,4 +1,5 @@
 using Microsoft.Extensions.DependencyInjection;
+using Orleans.Configuration;
 using Orleans.Etcd.FaultTests.Histories;
 using Orleans.Etcd.FaultTests.Runs;
 using Orleans.Etcd.Tests.Silo;
@@ -44,7 +45,7 @@ internal sealed class EachPlaceWorkload(Deployment deployment, int seed) : Workl
                     using var limit = new CancellationTokenSource(Within);
                     await using (await own.AcquireAsync(limit.Token))
                         return step;
-                });
+                }, Within + new EtcdLockOptions().ReleaseTimeout);
             }
         }
 
@@ -54,14 +55,14 @@ internal sealed class EachPlaceWorkload(Deployment deployment, int seed) : Workl
     public override void Check(Findings findings, RunFacts facts) =>
         findings.Count("own locks had", History.Steps.Count(step => step.Succeeded));
 
-    private void Repeat(string capability, Func<Random, Step, Task<Step>> once)
+    private void Repeat(string capability, Func<Random, Step, Task<Step>> once, TimeSpan? limit = null)
     {
         var step = new Step(History.NewProcess(), capability);
         History.Expect(step.Capability);
         Loop(async random =>
         {
             await PauseAsync(random, 300, 600);
-            await History.RunAsync(step, GrainCallLimit, _ => once(random, step), Patience);
+            await History.RunAsync(step, limit ?? GrainCallLimit, _ => once(random, step), Patience);
         });
     }
 }

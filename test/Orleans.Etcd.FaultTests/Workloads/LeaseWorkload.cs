@@ -59,7 +59,7 @@ internal sealed class LeaseWorkload(Deployment deployment, int seed) : Workload(
                 return;
             // Whatever etcd does, its owner does not believe in it for longer than the TTL that was last granted.
             var late = TimeSpan.FromMicroseconds((kept.LostAt ?? facts.Ended) - gone);
-            if (facts.Schedule.MayRevokeLiveLeases && late <= kept.Ttl)
+            if (facts.MayRevoke(gone) && late <= kept.Ttl)
                 findings.Count(late <= ToldWithin(kept.Ttl) ? "live leases taken away by etcd, told by the next renewal" : "live leases taken away by etcd, told by the clock");
             else
                 findings.Violated($"lease {key} was gone at {gone}, and its loss was {(kept.LostAt is null ? "not" : "")} told {late.TotalMilliseconds:0.0} ms later");

@@ -7,12 +7,12 @@ namespace Orleans.Etcd.FaultTests.Workloads;
 /// <summary>What a lock protects: a set that is read and written as a whole, so that whoever writes what is old loses what is new.</summary>
 /// <param name="isFenced">Whether it refuses tokens below the highest that it has seen, as everything behind a lock should.</param>
 /// <param name="history">Where each time that it was held is noted.</param>
-internal sealed class LockLedger(bool isFenced = true, History? history = null) : ILockLedger
+internal class LockLedger(bool isFenced = true, History? history = null) : ILockLedger
 {
     private readonly object _lock = new();
     private readonly ConcurrentQueue<Hold> _holds = [];
     private readonly ConcurrentQueue<int> _added = [];
-    private readonly ConcurrentQueue<(long At, string Problem)> _failures = [];
+    private readonly ConcurrentQueue<(long At, string Where, string Problem)> _failures = [];
     private readonly ConcurrentQueue<(long At, string Where, TimeSpan By)> _overran = [];
     private int[] _elements = [];
     private long _highest;
@@ -27,7 +27,7 @@ internal sealed class LockLedger(bool isFenced = true, History? history = null) 
     public IReadOnlyCollection<int> Acknowledged => _added;
 
     /// <summary>Why it could not be had, where others were not the reason.</summary>
-    public IReadOnlyCollection<(long At, string Problem)> Failures => _failures;
+    public IReadOnlyCollection<(long At, string Where, string Problem)> Failures => _failures;
 
     /// <summary>Waits that went on after their time.</summary>
     public IReadOnlyCollection<(long At, string Where, TimeSpan By)> Overruns => _overran;
@@ -35,22 +35,15 @@ internal sealed class LockLedger(bool isFenced = true, History? history = null) 
     public int Refused => Volatile.Read(ref _refused);
 
     /// <summary>What was acknowledged and is not there.</summary>
-    public IReadOnlyCollection<int> Lost
-    {
-        get
-        {
-            lock (_lock)
-                return [.. _added.Except(_elements)];
-        }
-    }
+    public async Task<IReadOnlyCollection<int>> LostAsync() => [.. _added.Except(await ElementsAsync())];
 
-    public Task<int[]?> Read(long token)
+    public virtual Task<int[]?> Read(long token)
     {
         lock (_lock)
             return Task.FromResult(Admit(token) ? _elements : null);
     }
 
-    public Task<bool> Write(long token, int[] elements)
+    public virtual Task<bool> Write(long token, int[] elements)
     {
         lock (_lock)
         {
@@ -78,7 +71,7 @@ internal sealed class LockLedger(bool isFenced = true, History? history = null) 
 
     public Task Failed(string where, string problem)
     {
-        _failures.Enqueue((MonotonicClock.Now, $"{where}: {problem}"));
+        _failures.Enqueue((MonotonicClock.Now, where, problem));
         return Task.CompletedTask;
     }
 
@@ -88,12 +81,21 @@ internal sealed class LockLedger(bool isFenced = true, History? history = null) 
         return Task.CompletedTask;
     }
 
+    /// <summary>All that is there.</summary>
+    protected virtual Task<int[]> ElementsAsync()
+    {
+        lock (_lock)
+            return Task.FromResult(_elements);
+    }
+
+    protected void NoteRefused() => Interlocked.Increment(ref _refused);
+
     // Reading counts too: whoever has read with a newer token must not have its view changed by an older one.
     private bool Admit(long token)
     {
         if (isFenced && token < _highest)
         {
-            _refused++;
+            NoteRefused();
             return false;
         }
 

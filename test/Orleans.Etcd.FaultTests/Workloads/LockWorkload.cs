@@ -2,6 +2,7 @@ using Microsoft.Extensions.DependencyInjection;
 using Orleans.Etcd.FaultTests.Checkers;
 using Orleans.Etcd.FaultTests.Histories;
 using Orleans.Etcd.FaultTests.Runs;
+using Orleans.Etcd.Tests;
 using Orleans.Etcd.Tests.Silo;
 
 namespace Orleans.Etcd.FaultTests.Workloads;
@@ -18,12 +19,17 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
     private const int ContendersOfEachClient = 2;
     private const int ContendersInSilos = 3;
 
+    // A holder whose lease is gone believes in it for as long as its session's TTL at most, while etcd is away: this is longer.
+    private static readonly TimeSpan Longest = Deployment.SessionTtl + TimeSpan.FromSeconds(2);
+
     // What a contender may wait while others come first, faults included.
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
     private readonly History _calls = new($"{name} of clients");
     private readonly string _lock = $"{name}-{Guid.NewGuid():N}";
     private LockLedger? _ledger;
+    private EtcdConnection? _etcd;
+    private IReadOnlyCollection<int> _lost = [];
     private ILockLedger? _reference;
     private int _contenders;
 
@@ -39,12 +45,14 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
 
     public static LockWorkload ReadersAndWriters(Deployment deployment, int seed) => new(deployment, seed, "reader-writer lock", "rwlocks", [HoldKind.Read, HoldKind.Write, HoldKind.Read]);
 
-    public static LockWorkload HeldForLong(Deployment deployment, int seed) => new(deployment, seed, "lock held for long", "locks", [HoldKind.Lock], TimeSpan.FromSeconds(3));
+    public static LockWorkload HeldForLong(Deployment deployment, int seed) => new(deployment, seed, "lock held for long", "locks", [HoldKind.Lock], Longest);
 
     public override Task StartAsync()
     {
         var clients = Deployment.Clients;
-        _ledger = new LockLedger(history: History);
+        _etcd = Deployment.Connect();
+        // What is behind a lock that is held for long is in etcd, behind the fence that the library offers.
+        _ledger = longest > TimeSpan.Zero ? new EtcdLedger(_etcd, _lock, $"{Deployment.KeyRoot}{_lock}", History) : new LockLedger(history: History);
         _reference = clients[0].CreateObjectReference<ILockLedger>(_ledger);
         foreach (var (client, number) in clients.Select((client, number) => (client, number)))
         {
@@ -89,25 +97,31 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
     {
         var ledger = _ledger!;
         var taken = Taken(facts.Log.Under(EtcdKeys.Lock(Configuration.EtcdOptions.DefaultKeyPrefix, Deployment.Id, room, _lock)), facts.Log.Under($"{Deployment.KeyRoot}{Deployment.Id}/sessions/"));
-        HoldChecker.Check(ledger.Holds, taken, facts.Schedule.MayRevokeLiveLeases, findings, Deployment.Thawed, at => facts.IsDisturbed(at) ? Deployment.SessionTtl : HoldChecker.RevokedToldWithin);
-        if (ledger.Lost.Count > 0)
-            findings.Violated($"{History.Name}: {ledger.Lost.Count} of {ledger.Acknowledged.Count} acknowledged elements are lost");
+        HoldChecker.Check(ledger.Holds, taken, facts.MayRevoke, findings, Deployment.Thawed, at => facts.IsDisturbed(at) ? Deployment.SessionTtl : HoldChecker.RevokedToldWithin);
+        if (_lost.Count > 0)
+            findings.Violated($"{History.Name}: {_lost.Count} of {ledger.Acknowledged.Count} acknowledged elements are lost");
+        foreach (var stale in EtcdLedger.Check(facts.Log.Under(EtcdKeys.Fence(Configuration.EtcdOptions.DefaultKeyPrefix, _lock))))
+            findings.Violated($"{History.Name}: {stale}");
         // A process that stands still cannot stop waiting.
         foreach (var (_, where, by) in ledger.Overruns.Where(one => one.At >= facts.Began && (one.Where != LockWork.InSilo || !facts.Schedule.AttacksSilos)))
             findings.Violated($"hung: {History.Name} in {where} was waited for {by.TotalSeconds:0.0} s longer than asked");
-        if (facts.Schedule.Kind == ScheduleKind.Control)
-        {
-            foreach (var (_, problem) in ledger.Failures.Where(one => one.At >= facts.Began))
-                findings.Violated($"{History.Name} could not be had without any fault: {problem}");
-            if (ledger.Refused > 0)
-                findings.Violated($"{History.Name}: {ledger.Refused} tokens were refused without any fault");
-        }
+        // It puts up with failures for longer than anybody waits here.
+        foreach (var (_, where, problem) in ledger.Failures.Where(one => one.At >= facts.Began && (one.Where != LockWork.InSilo || !facts.Schedule.AttacksSilos)))
+            findings.Violated($"{History.Name} in {where} could not be had, and its wait was not over: {problem}");
+        if (facts.Schedule.Kind == ScheduleKind.Control && ledger.Refused > 0)
+            findings.Violated($"{History.Name}: {ledger.Refused} tokens were refused without any fault");
 
         findings.Count($"{History.Name}: times held", ledger.Holds.Count);
         findings.Count($"{History.Name}: waits that failed", ledger.Failures.Count);
         findings.Count($"{History.Name}: elements added", ledger.Acknowledged.Count);
         findings.Count($"{History.Name}: stale tokens refused", ledger.Refused);
         findings.Count($"{History.Name}: holders that were told of a loss", ledger.Holds.Count(hold => hold.Told is not null));
+    }
+
+    public override async Task StopAsync()
+    {
+        await base.StopAsync();
+        _lost = await _ledger!.LostAsync();
     }
 
     /// <summary>
@@ -136,11 +150,19 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
 
     private static string SessionOf(string key) => LockLayout.EntryOf(key) is var entry ? entry[..entry.IndexOf('-', StringComparison.Ordinal)] : "";
 
-    public override ValueTask DisposeAsync()
+    public override async ValueTask DisposeAsync()
     {
         if (_reference is not null)
             Deployment.Clients[0].DeleteObjectReference<ILockLedger>(_reference);
-        return base.DisposeAsync();
+        if (_etcd is not null)
+        {
+            // So that runs do not pile up.
+            await _etcd.DeleteAsync($"{Deployment.KeyRoot}{_lock}");
+            await _etcd.DeleteAsync(EtcdKeys.Fence(Configuration.EtcdOptions.DefaultKeyPrefix, _lock));
+            await _etcd.DisposeAsync();
+        }
+
+        await base.DisposeAsync();
     }
 
     // That it goes from hand to hand, and not how soon it comes to one of them; and where it is held for long that says nothing.

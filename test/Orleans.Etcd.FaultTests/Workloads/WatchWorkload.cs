@@ -16,6 +16,7 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
     private readonly List<Watcher> _watchers = [];
     private readonly History _writes = new("writes of what is watched");
     private readonly ConcurrentQueue<(long Revision, string[] Values)> _acknowledged = [];
+    private readonly ConcurrentQueue<string[]> _denied = [];
     private EtcdConnection _writer = null!;
     private int _values;
 
@@ -52,13 +53,15 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
                 txn.Success.Add(Txn.Put(Connections.Bytes($"{_prefix}{key}"), Connections.Bytes(values[^1])));
             }
 
-            await _writes.RunAsync(new Step(process, "write"), CallLimit, async _ =>
+            var done = await _writes.RunAsync(new Step(process, "write"), CallLimit, async _ =>
             {
                 // Repeated where it is not answered: which came when is for the log to say. Without a token: it ends by itself.
                 var response = await _writer.TxnRepeatablyAsync(txn, CancellationToken.None);
                 _acknowledged.Enqueue((response.Header.Revision, [.. values]));
                 return new Step(process, "write");
             });
+            if (done.Outcome == Outcome.Fail)
+                _denied.Enqueue([.. values]);
             await PauseAsync(random, 1, 40);
         });
     }
@@ -66,7 +69,7 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
     public override void Check(Findings findings, RunFacts facts)
     {
         var log = facts.Log.Under(_prefix);
-        foreach (var fault in log.Unwritten(_acknowledged))
+        foreach (var fault in log.Unwritten(_acknowledged).Concat(log.Written(_denied)))
             findings.Violated(fault);
         foreach (var (watcher, number) in _watchers.Select((watcher, number) => (watcher, number)))
         {

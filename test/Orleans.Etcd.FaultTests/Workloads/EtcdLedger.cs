@@ -1,0 +1,47 @@
+using System.Globalization;
+using Orleans.Etcd.FaultTests.Histories;
+using Orleans.Etcd.Tests;
+
+namespace Orleans.Etcd.FaultTests.Workloads;
+
+/// <summary>The set in a key of etcd, written as its users would: behind the library's own fence, which etcd itself keeps.</summary>
+internal sealed class EtcdLedger(EtcdConnection etcd, string fence, string key, History? history = null) : LockLedger(history: history)
+{
+    /// <summary>Raises the fence first, so that what is read here no earlier holder can change.</summary>
+    public override async Task<int[]?> Read(long token)
+    {
+        if (await FencedWrite.TxnAsync(etcd, fence, token, []))
+            return await ElementsAsync();
+        NoteRefused();
+        return null;
+    }
+
+    public override async Task<bool> Write(long token, int[] elements)
+    {
+        var written = await FencedWrite.PutAsync(etcd, fence, token, key, Connections.Bytes(string.Join(',', elements)).Memory);
+        if (!written)
+            NoteRefused();
+        return written;
+    }
+
+    /// <summary>Of two writes that were applied the later has a token that is not lower.</summary>
+    public static IEnumerable<string> Check(LogPart fences)
+    {
+        var highest = fences.Initial.Values.Select(Token).DefaultIfEmpty(0).Max();
+        foreach (var revision in fences.Revisions)
+        {
+            foreach (var value in revision.Changes.Values)
+            {
+                var token = value is null ? 0 : Token(value);
+                if (token < highest)
+                    yield return $"a write of token {token} was applied at {revision.Number}, after one of {highest}";
+                highest = Math.Max(highest, token);
+            }
+        }
+    }
+
+    protected override async Task<int[]> ElementsAsync() =>
+        (await etcd.GetAsync(key))?.Value.ToStringUtf8() is { Length: > 0 } elements ? [.. elements.Split(',').Select(element => int.Parse(element, CultureInfo.InvariantCulture))] : [];
+
+    private static long Token(string value) => long.Parse(value, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
+}
