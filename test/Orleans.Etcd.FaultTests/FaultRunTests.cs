@@ -94,7 +94,7 @@ public abstract class DeploymentFixture(string version) : IAsyncLifetime
         var schedule = Plan.ScheduleOf(seed);
         try
         {
-            _deployment ??= await Deployment.StartAsync(version, Plan.Silos, Environment.GetEnvironmentVariable("ORLEANS_ETCD_FAULT_NETWORK") == "loopback");
+            _deployment ??= await StartAsync();
             var report = await FaultRun.RunAsync(_deployment, seed, schedule);
             _runs++;
             if (report.Verdict != "pass")
@@ -104,6 +104,25 @@ public abstract class DeploymentFixture(string version) : IAsyncLifetime
         catch (Exception exception) when (exception is not OutOfMemoryException)
         {
             return RunReport.NotMade(seed, schedule, version, exception, _deployment);
+        }
+    }
+
+    /// <summary>
+    /// After a run that is not judged: in that the processes compile what they run, which takes a machine with few cores so long that
+    /// nothing else is quick meanwhile.
+    /// </summary>
+    private async Task<Deployment> StartAsync()
+    {
+        var deployment = await Deployment.StartAsync(version, Plan.Silos, Environment.GetEnvironmentVariable("ORLEANS_ETCD_FAULT_NETWORK") == "loopback");
+        try
+        {
+            await FaultRun.RunAsync(deployment, 0, Schedule.Of(ScheduleKind.Control, 0, Plan.Silos, Plan.Length));
+            return deployment;
+        }
+        catch
+        {
+            await deployment.DisposeAsync();
+            throw;
         }
     }
 
