@@ -21,7 +21,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     private static readonly TimeSpan StartLimit = TimeSpan.FromSeconds(60);
 
     // Linux sends again after twice the time of the last attempt: after a cut of a minute, up to a minute later.
-    private static readonly TimeSpan SettleLimit = TimeSpan.FromMinutes(3);
+    public static readonly TimeSpan SettleLimit = TimeSpan.FromMinutes(3);
 
     private readonly SiloProcess[] _silos;
     private readonly ClockFile?[] _clocks;
@@ -132,30 +132,6 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         // It does not answer before there is a quorum, which may take the end of another fault.
         _starting[member] = Etcd.Members[member].IsRunning ? Task.CompletedTask : Etcd.Members[member].RestartAsync();
         return Task.CompletedTask;
-    }
-
-    /// <summary>Waits until etcd answers what takes a quorum, through whichever member.</summary>
-    public async Task AnswersAsync()
-    {
-        using var limit = new CancellationTokenSource(SettleLimit);
-        await await Task.WhenAny(Etcd.Members.Select(member => Task.Run(async () =>
-        {
-            while (true)
-            {
-                // One that is being started is not there at first; one that was away answers nothing for a while.
-                using var attempt = CancellationTokenSource.CreateLinkedTokenSource(limit.Token);
-                attempt.CancelAfter(TimeSpan.FromSeconds(0.5));
-                try
-                {
-                    await member.GetRevisionAsync(attempt.Token);
-                    return;
-                }
-                catch (Exception exception) when (!limit.IsCancellationRequested && exception is TimeoutException or EtcdServerException or OperationCanceledException or InvalidOperationException)
-                {
-                    await Task.Delay(20, limit.Token);
-                }
-            }
-        })));
     }
 
     /// <summary>Waits until all members run, and there is a quorum.</summary>

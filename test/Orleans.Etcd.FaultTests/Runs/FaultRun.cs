@@ -56,6 +56,7 @@ internal sealed class FaultRun
         foreach (var since in await _deployment.AgreeAsync(RecoveryLimit))
             _findings.Violated($"since the run before: {since}");
         await _deployment.ReachAsync();
+        await using var probe = new EtcdProbe(_deployment.Etcd.Members);
         await using var log = await ReferenceLog.StartAsync(_deployment.Etcd.Endpoints, Deployment.KeyRoot);
         _deployment.Begin(log);
         List<Workload> workloads =
@@ -85,12 +86,13 @@ internal sealed class FaultRun
             await MakeFaultsAsync();
             Note("all faults are over");
             // From here on, be the third member still on its way.
-            await HealedAsync("etcd", _deployment.AnswersAsync);
+            await HealedAsync("etcd", () => probe.AnswersAsync(Deployment.SettleLimit));
             Note("healed");
             var healed = MonotonicClock.Now;
             await Task.WhenAll(HealedAsync("members", _deployment.WholeAsync), RecoverAsync(workloads, healed));
             Note("recovered");
             var ended = MonotonicClock.Now;
+            _findings.Count("longest time in which etcd itself answered nobody, ms", (long)probe.LongestOutage(_began, ended).TotalMilliseconds);
             _findings.Count("longest stall of the test process, ms", (long)stalls.Longest.TotalMilliseconds);
             foreach (var stopping in workloads.Select(workload => (workload, Task: workload.StopAsync())).ToArray())
                 await CheckedAsync(stopping.workload, () => stopping.Task);
@@ -98,7 +100,7 @@ internal sealed class FaultRun
             if (await log.CatchUpAsync(CatchUpLimit) is { } problem)
                 _findings.Undecided(problem);
             Note("recorded");
-            facts = new RunFacts(_schedule, log, _began, healed, ended, _faults, _revoking);
+            facts = new RunFacts(_schedule, log, probe, _began, healed, ended, _faults, _revoking);
             foreach (var workload in workloads)
                 Judge(workload, facts);
             Note("judged");
@@ -117,7 +119,7 @@ internal sealed class FaultRun
                 _findings.Undecided($"{workload.History.Name} could not be ended: {problem}");
         }
 
-        return Report(workloads, facts ?? new RunFacts(_schedule, log, _began, MonotonicClock.Now, MonotonicClock.Now, _faults, _revoking));
+        return Report(workloads, facts ?? new RunFacts(_schedule, log, probe, _began, MonotonicClock.Now, MonotonicClock.Now, _faults, _revoking));
     }
 
     /// <summary>What never worked cannot be seen to fail.</summary>
@@ -212,9 +214,9 @@ internal sealed class FaultRun
             // Once all faults are over it works again in time, and goes on working.
             if (history.RecoveredAfter(facts.Healed) is null)
                 _findings.Violated($"{history.Name} never worked again after the last fault was over");
-            else if (history.LongestOutage(facts.Healed, facts.Ended) is var after && after > LimitOf(workload))
+            else if (history.LongestOutage(facts.Healed, facts.Ended) is var after && after > facts.Beyond(LimitOf(workload), facts.Healed, facts.Ended))
                 _findings.Violated($"{history.Name} did not work for {after.TotalSeconds:0.0} s after the last fault was over");
-            if (facts.Schedule.Kind is ScheduleKind.Member or ScheduleKind.Control && history.LongestOutage(facts.Began, facts.Healed) is var outage && outage > RecoveryLimit)
+            if (facts.Schedule.Kind is ScheduleKind.Member or ScheduleKind.Control && history.LongestOutage(facts.Began, facts.Healed) is var outage && outage > facts.Beyond(RecoveryLimit, facts.Began, facts.Healed))
                 _findings.Violated($"{history.Name} did not work for {outage.TotalSeconds:0.0} s with {(facts.Schedule.Faults.Count == 0 ? "all members there" : "one member away")}");
             if (facts.Schedule.Kind == ScheduleKind.Control && history.Steps.FirstOrDefault(step => step.Outcome != Outcome.Ok && step.Invoked >= facts.Began) is { } failed)
                 _findings.Violated($"{history.Name}: {failed.Action} failed without any fault: {failed.Error}");

@@ -6,13 +6,20 @@ namespace Orleans.Etcd.FaultTests.Runs;
 /// <summary>What is known of a run when it is judged.</summary>
 /// <param name="Schedule">Its faults.</param>
 /// <param name="Log">What etcd did.</param>
+/// <param name="Probe">When it answered.</param>
 /// <param name="Began">When the workloads had begun.</param>
 /// <param name="Healed">When all faults were over.</param>
 /// <param name="Ended">When the workloads were asked to end.</param>
 /// <param name="Faults">From when to when there was one that may make etcd answer late.</param>
 /// <param name="Revoking">When those were begun that may make etcd revoke a lease that is being renewed.</param>
-internal sealed record RunFacts(Schedule Schedule, ReferenceLog Log, long Began, long Healed, long Ended, IReadOnlyCollection<(long From, long To)> Faults, IReadOnlyCollection<long> Revoking)
+internal sealed record RunFacts(Schedule Schedule, ReferenceLog Log, EtcdProbe Probe, long Began, long Healed, long Ended, IReadOnlyCollection<(long From, long To)> Faults, IReadOnlyCollection<long> Revoking)
 {
+    // etcd's election timeout is 1 s, to which as much again is added by chance; where votes are split there is another.
+    private static readonly TimeSpan Election = TimeSpan.FromSeconds(2);
+
+    /// <summary>A limit, and as much more as etcd itself was without an answer within this span for longer than one election takes.</summary>
+    public TimeSpan Beyond(TimeSpan limit, long from, long to) => Probe.LongestOutage(from, to) is var away && away > Election ? limit + away - Election : limit;
+
     /// <summary>Whether etcd may itself have revoked at a moment a lease that was being renewed.</summary>
     public bool MayRevoke(long moment) => Revoking.Any(begun => begun <= moment);
 

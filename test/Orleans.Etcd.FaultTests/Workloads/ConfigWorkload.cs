@@ -165,9 +165,9 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
         history.Expect("told");
         foreach (var step in told)
             history.Add(new Step(0, "told") { Ended = step.At });
-        if (history.RecoveredAfter(facts.Healed) is not { } recovered || recovered > FaultRun.RecoveryLimit)
+        if (history.RecoveredAfter(facts.Healed) is not { } recovered || recovered > facts.Beyond(FaultRun.RecoveryLimit, facts.Healed, facts.Ended))
             findings.Violated($"config, {where}: told nothing within {FaultRun.RecoveryLimit.TotalSeconds:0} s after the last fault was over");
-        if (facts.Schedule.Kind == ScheduleKind.Member && history.LongestOutage(facts.Began, facts.Healed) is var outage && outage > FaultRun.RecoveryLimit)
+        if (facts.Schedule.Kind == ScheduleKind.Member && history.LongestOutage(facts.Began, facts.Healed) is var outage && outage > facts.Beyond(FaultRun.RecoveryLimit, facts.Began, facts.Healed))
             findings.Violated($"config, {where}: told nothing for {outage.TotalSeconds:0.0} s after one member had failed");
     }
 

@@ -65,8 +65,8 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
                 var work = new LockWork(LockWork.Get(locks, kind, _lock), kind, _ledger, $"client {number}", longest);
                 Loop(async random =>
                 {
-                    var done = await _calls.RunAsync(new Step(process, $"{kind} in client {number}"), Patience + longest, async token =>
-                        new Step(process, $"{kind} in client {number}") { Outcome = await work.OnceAsync(Patience, token) ? Outcome.Ok : Outcome.Unknown });
+                    await _calls.RunAsync(new Step(process, $"{kind} in client {number}"), Patience + longest, async _ =>
+                        new Step(process, $"{kind} in client {number}") { Outcome = await work.OnceAsync(Patience, Stopping) ? Outcome.Ok : Outcome.Unknown });
                     await PauseAsync(random, 1, 20);
                 });
             }
