@@ -218,7 +218,7 @@ internal sealed class FaultRun
                 _findings.Violated($"{history.Name} did not work for {after.TotalSeconds:0.0} s after the last fault was over");
             if (facts.Schedule.Kind is ScheduleKind.Member or ScheduleKind.Control && history.LongestOutage(facts.Began, facts.Healed) is var outage && outage > facts.Beyond(RecoveryLimit, facts.Began, facts.Healed))
                 _findings.Violated($"{history.Name} did not work for {outage.TotalSeconds:0.0} s with {(facts.Schedule.Faults.Count == 0 ? "all members there" : "one member away")}");
-            if (facts.Schedule.Kind == ScheduleKind.Control && history.Steps.FirstOrDefault(step => step.Outcome != Outcome.Ok && step.Invoked >= facts.Began) is { } failed)
+            if (facts.Schedule.Kind == ScheduleKind.Control && history.Steps.FirstOrDefault(step => step.Outcome != Outcome.Ok && step.Invoked >= facts.Began && step.Ended <= facts.Ended) is { } failed)
                 _findings.Violated($"{history.Name}: {failed.Action} failed without any fault: {failed.Error}");
         }
 

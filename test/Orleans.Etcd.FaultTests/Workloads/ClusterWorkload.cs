@@ -28,7 +28,7 @@ internal sealed class ClusterWorkload(Deployment deployment, int seed) : Workloa
                         await client.GetGrain<IWhere>(random.Next(1_000)).Here();
                         return step;
                     }, Patience);
-                    await PauseAsync(random, 5, 30);
+                    await PauseAsync(random, 40, 120);
                 });
             }
         }

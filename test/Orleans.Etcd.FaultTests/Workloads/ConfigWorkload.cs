@@ -68,7 +68,7 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
                 var all = await Config(0).GetAll();
                 return begun with { Revision = all.Revision, Values = all.Values.ToImmutableSortedDictionary(pair => pair.Key, pair => (string?)pair.Value.Text, StringComparer.Ordinal) };
             }, Patience);
-            await PauseAsync(random, 20, 100);
+            await PauseAsync(random, 50, 200);
         });
         var writer = History.NewProcess();
         Loop(async random =>
@@ -205,7 +205,7 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
     private async Task<int> CommitAsync(Random random, int client, int process)
     {
         var config = Config(client);
-        await PauseAsync(random, 20, 200);
+        await PauseAsync(random, 50, 300);
         var values = Enumerable.Range(0, Keys).OrderBy(_ => random.Next()).Take(random.Next(1, 4))
             .ToImmutableSortedDictionary(key => $"key{key}", _ => random.Next(8) == 0 ? null : NewValue(), StringComparer.Ordinal);
         var expected = random.Next(3) == 0 && await ExpectedAsync(config, values.Keys.First()) is { } revision ? KeyValuePair.Create(values.Keys.First(), revision) : default;

@@ -67,7 +67,7 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
                 {
                     await _calls.RunAsync(new Step(process, $"{kind} in client {number}"), Patience + longest, async _ =>
                         new Step(process, $"{kind} in client {number}") { Outcome = await work.OnceAsync(Patience, Stopping) ? Outcome.Ok : Outcome.Unknown });
-                    await PauseAsync(random, 1, 20);
+                    await PauseAsync(random, 20, 150);
                 });
             }
         }

@@ -85,7 +85,7 @@ internal sealed class TableWorkload(Deployment deployment, int seed) : Workload(
                 _lists.Add((MonotonicClock.Now, [.. gateways.Select(gateway => gateway.ToString())]));
                 return step;
             });
-            await PauseAsync(random, 5, 30);
+            await PauseAsync(random, 10, 50);
         });
     }
 
@@ -170,7 +170,7 @@ internal sealed class TableWorkload(Deployment deployment, int seed) : Workload(
     /// <summary>Reads, and writes on what it read; answers who asks next.</summary>
     private async Task<int> OnceAsync(Random random, int instance, int process)
     {
-        await PauseAsync(random, 20, 250);
+        await PauseAsync(random, 50, 350);
         var text = $"{process}-{Interlocked.Increment(ref _texts)}";
         return await TableSteps.ReadAndWriteAsync(History, _tables[instance], instance, process, random.Next(Rows), text, Statuses[random.Next(Statuses.Length)], random.Next(4) == 0, Timeout)
             ? process

@@ -62,7 +62,7 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
             });
             if (done.Outcome == Outcome.Fail)
                 _denied.Enqueue([.. values]);
-            await PauseAsync(random, 1, 40);
+            await PauseAsync(random, 10, 80);
         });
     }
 

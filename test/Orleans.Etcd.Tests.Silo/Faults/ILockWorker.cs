@@ -134,7 +134,7 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, str
 
         Count++;
         // Whoever lets go stands back, so that others come to it.
-        await Task.Delay(Random.Shared.Next(10), CancellationToken.None);
+        await Task.Delay(Random.Shared.Next(150), CancellationToken.None);
         return true;
     }
 
