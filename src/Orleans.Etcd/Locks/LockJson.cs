@@ -4,7 +4,7 @@ using Google.Protobuf;
 
 namespace Orleans.Etcd;
 
-/// <summary>The value of a key in a lock's queue, for people but for one field. Others' values are their own.</summary>
+/// <summary>The value of a key in a lock's queue, for people but for two fields. Others' values are their own.</summary>
 internal sealed class LockValue
 {
     public string? Owner { get; set; }
@@ -20,6 +20,9 @@ internal sealed class LockValue
 
     /// <summary>How many may hold it at once, where that is not one.</summary>
     public int Permits { get; set; }
+
+    /// <inheritdoc cref="LockRequest.Attempt" />
+    public long Attempt { get; set; }
 
     public ByteString Encode() => UnsafeByteOperations.UnsafeWrap(JsonSerializer.SerializeToUtf8Bytes(this, LockJson.Default.LockValue));
 

@@ -10,19 +10,28 @@ internal sealed partial class LockQueue
     /// <summary>The request's place, found or made. Repeating it finds the one made before.</summary>
     private async Task<Entry> EnterAsync(LockClaim claim, LockRequest request)
     {
-        var txn = new TxnRequest
+        while (true)
         {
-            Compare = { claim.IsToBeMade },
-            Success = { Txn.Put(claim.Key, Value(request, waiting: false), claim.Session), Txn.Get(claim.Ahead.First(claim.Allowed)) },
-            Failure = { Txn.Get(claim.Key), Txn.Get(claim.Ahead.First(claim.Allowed)) },
-        };
-        if (await MakePlaceAsync(claim, txn).ConfigureAwait(false) is not { } response)
-            return SessionLost;
-        var ahead = response.Responses[1].ResponseRange.Kvs;
-        if (!response.Succeeded)
-            return response.Responses[0].ResponseRange.Kvs is [var own] ? await FoundAsync(claim, own, ahead, request).ConfigureAwait(false) : SessionLost;
-        var revision = response.Header.Revision;
-        return new Entry(revision, IsGranted(claim, revision, ahead) ? Granted(revision) : null);
+            var txn = new TxnRequest
+            {
+                Compare = { claim.IsToBeMade },
+                Success = { Txn.Put(claim.Key, Value(request, waiting: false), claim.Session), Txn.Get(claim.Ahead.First(claim.Allowed)) },
+                Failure = { Txn.Get(claim.Key), Txn.Get(claim.Ahead.First(claim.Allowed)) },
+            };
+            if (await MakePlaceAsync(claim, txn).ConfigureAwait(false) is not { } response)
+                return SessionLost;
+            var ahead = response.Responses[1].ResponseRange.Kvs;
+            if (response.Succeeded)
+            {
+                var revision = response.Header.Revision;
+                return new Entry(revision, IsGranted(claim, revision, ahead) ? Granted(revision) : null);
+            }
+
+            if (response.Responses[0].ResponseRange.Kvs is not [var own])
+                return SessionLost;
+            if (!await RemoveEarlierAsync(claim, own, request).ConfigureAwait(false))
+                return await FoundAsync(claim, own, ahead, request).ConfigureAwait(false);
+        }
     }
 
     /// <summary>
@@ -48,6 +57,8 @@ internal sealed partial class LockQueue
             var (own, ahead) = (response.Responses[0].ResponseRange.Kvs, response.Responses[1].ResponseRange.Kvs);
             if (own.Count > 0)
             {
+                if (await RemoveEarlierAsync(claim, own[0], request).ConfigureAwait(false))
+                    continue;
                 // Of an earlier copy of this call, or of one that was allowed to wait.
                 var found = await FoundAsync(claim, own[0], ahead, request).ConfigureAwait(false);
                 return found with { Answer = found.Answer ?? await LeaveAsync(claim, found.CreateRevision, request).ConfigureAwait(false) };
@@ -64,6 +75,18 @@ internal sealed partial class LockQueue
             // Free as of this revision; it is if nobody comes in between.
             seen = response.Header.Revision;
         }
+    }
+
+    /// <summary>
+    /// Removes a place that a late copy of an earlier wish has made under the same id, which nobody waits for: its token would be lower than
+    /// those of others who were given theirs before this wish was asked, where several may hold it at once.
+    /// </summary>
+    private async Task<bool> RemoveEarlierAsync(LockClaim claim, KeyValue own, LockRequest request)
+    {
+        if (LockValue.Decode(own.Value) is not { } value || value.Attempt >= request.Attempt)
+            return false;
+        await DeleteAsync(claim.Key, own.CreateRevision).ConfigureAwait(false);
+        return true;
     }
 
     /// <summary>Where one stands in the way that may be forgotten, somebody is to see to it, though nobody waits here.</summary>
@@ -128,6 +151,7 @@ internal sealed partial class LockQueue
         Since = _etcd.Time.GetUtcNow(),
         Waiting = waiting,
         Permits = request.Permits > 1 ? request.Permits : 0,
+        Attempt = request.Attempt,
     }.Encode();
 
     private static LockAnswer Granted(long token) => new(LockOutcome.Granted, token);

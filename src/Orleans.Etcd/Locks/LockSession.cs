@@ -12,7 +12,7 @@ namespace Orleans.Etcd;
 /// that nobody here wants: what a lost release, a late copy of a request or a write applied after its timeout has left is
 /// removed when it has been seen twice. (4) Once it has ended nothing can be placed in a queue on its behalf, even where a late copy of its
 /// grant makes a lease of the same id again: places are made on the condition that the session's key is the one that it was made with.</para>
-/// <para>What of a request id is still under way when it is used again can at most make the next request's key for it. Where
+/// <para>What of a request id is still under way when it is used again can at most make a place, which the next request of that id removes. Where
 /// more is possible, after a cancellation, a failed call or a removal, the id is not used again.</para>
 /// </remarks>
 internal sealed partial class LockSession : IAsyncDisposable

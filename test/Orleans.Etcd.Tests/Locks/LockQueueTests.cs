@@ -241,6 +241,25 @@ public sealed class LockQueueTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd
         Assert.False(LockValue.Decode(Assert.Single(await KeysAsync()).Value)!.Waiting);
     }
 
+    /// <summary>Its id is used again: what a late copy of the wish before has made of it is not the next one's place.</summary>
+    [Theory]
+    [InlineData(false)]
+    [InlineData(true)]
+    public async Task LateCopyOfAnEarlierWish_UnderTheSameId_GivesTheNextNoLowerToken(bool mayWait)
+    {
+        var first = (await NewRequestAsync()) with { Permits = 2, Attempt = 1 };
+        var token = (await _one.Queue(LockKind.Semaphore, Name).AcquireAsync(first)).Token;
+        Assert.True(await _one.Queue(LockKind.Semaphore, Name).ReleaseAsync(first, token));
+        // By another activation, which does not know that it has ended.
+        var late = await _two.Queue(LockKind.Semaphore, Name).AcquireAsync(first);
+        var other = await _two.Queue(LockKind.Semaphore, Name).AcquireAsync((await NewRequestAsync()) with { Permits = 2 });
+        var next = await _one.Queue(LockKind.Semaphore, Name).AcquireAsync(first with { Attempt = 2, MaxWait = mayWait ? Long : TimeSpan.Zero });
+        Assert.Equal((LockOutcome.Granted, true, true), (next.Outcome, late.Token < other.Token, other.Token < next.Token));
+        Assert.Equal([other.Token, next.Token], (await KeysAsync(LockKind.Semaphore)).Select(key => key.CreateRevision));
+        // Asked again it is the same wish.
+        Assert.Equal(next, await _two.Queue(LockKind.Semaphore, Name).AcquireAsync(first with { Attempt = 2 }));
+    }
+
     [Fact]
     public async Task Release_ItsFirstAnswerIsLost_SaysThatItWasHeld()
     {
