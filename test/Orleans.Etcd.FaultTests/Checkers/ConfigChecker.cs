@@ -112,7 +112,7 @@ internal static class ConfigChecker
     /// <summary>What was said not to be done is not done.</summary>
     private static IEnumerable<string> NotDone(LogPart log, IReadOnlyList<ConfigOperation> operations)
     {
-        var written = log.Revisions.SelectMany(revision => revision.Changes.Values.OfType<string>()).ToHashSet();
+        var written = log.AllWritten();
         return from commit in operations
                where commit.Action == "commit" && (commit.Conflicted || commit.Outcome == Outcome.Fail)
                where commit.Values.Values.OfType<string>().Any(written.Contains)

@@ -21,6 +21,19 @@ public sealed class HistoryTests
         Assert.Equal(TimeSpan.FromSeconds(1), rare.LongestOutage(0, 2_000_000));
     }
 
+    [Theory]
+    [InlineData(10, 100, 40, new long[] { 20, 60, 90 })]
+    [InlineData(10, 100, 90, new long[] { })]
+    [InlineData(10, 100, 70, new long[] { 5, 80, 120 })]
+    public void Outage_IsTheLongestTimeWithoutASuccess(long from, long to, long outage, long[] successes)
+    {
+        var history = new History("one");
+        history.Expect(One);
+        foreach (var at in successes)
+            history.Add(new Step(0, One) { Ended = at });
+        Assert.Equal(TimeSpan.FromMicroseconds(outage), history.LongestOutage(from, to));
+    }
+
     [Fact]
     public void Recovery_IsThatOfTheLast_AndOfNoneWhereOneDoesNotWork()
     {

@@ -25,10 +25,13 @@ internal sealed record LogPart(long InitialRevision, ImmutableSortedDictionary<s
             .Select(write => $"a write of {string.Join(' ', write.Values)} was said to be {write.Revision}, and is not");
     }
 
+    /// <summary>Every value that was written.</summary>
+    public HashSet<string> AllWritten() => [.. Revisions.SelectMany(revision => revision.Changes.Values.OfType<string>())];
+
     /// <summary>Which writes were made that were said surely not to be.</summary>
     public IEnumerable<string> Written(IEnumerable<string[]> denied)
     {
-        var written = Revisions.SelectMany(revision => revision.Changes.Values.OfType<string>()).ToHashSet();
+        var written = AllWritten();
         return denied.Where(write => write.Any(written.Contains)).Select(write => $"a write of {string.Join(' ', write)} was said not to be made, and was");
     }
 

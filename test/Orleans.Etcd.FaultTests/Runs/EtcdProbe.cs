@@ -1,4 +1,3 @@
-using System.Collections.Concurrent;
 using Orleans.Etcd.FaultTests.Histories;
 using Orleans.Etcd.Testing;
 
@@ -13,28 +12,26 @@ internal sealed class EtcdProbe : IAsyncDisposable
     private static readonly TimeSpan Interval = TimeSpan.FromSeconds(0.2);
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(0.5);
 
-    private readonly ConcurrentQueue<long> _answered = [];
+    private const string Answer = "answer";
+
+    private readonly History _answers = new("etcd itself");
     private readonly CancellationTokenSource _stop = new();
     private readonly Task _asking;
 
-    public EtcdProbe(IEnumerable<EtcdServer> members) => _asking = Task.WhenAll(members.Select(member => Task.Run(() => AskAsync(member))));
+    public EtcdProbe(IEnumerable<EtcdServer> members)
+    {
+        _answers.Expect(Answer);
+        _asking = Task.WhenAll(members.Select(member => Task.Run(() => AskAsync(member))));
+    }
 
     /// <summary>The longest time, within this span, without any answer.</summary>
-    public TimeSpan LongestOutage(long from, long to) => LongestOutage(_answered, from, to);
-
-    public static TimeSpan LongestOutage(IEnumerable<long> answered, long from, long to)
-    {
-        var (longest, last) = (0L, from);
-        foreach (var at in answered.Where(at => at > from && at < to).Order().Append(to))
-            (longest, last) = (Math.Max(longest, at - last), at);
-        return TimeSpan.FromMicroseconds(longest);
-    }
+    public TimeSpan LongestOutage(long from, long to) => _answers.LongestOutage(from, to);
 
     /// <summary>Waits for the next answer.</summary>
     public async Task AnswersAsync(TimeSpan within)
     {
         var from = MonotonicClock.Now;
-        while (!_answered.Any(at => at > from))
+        while (_answers.RecoveredAfter(from) is null)
         {
             if (MonotonicClock.Now > from + within.Micros())
                 throw new TimeoutException($"No member of etcd answered within {within.TotalSeconds:0} s.");
@@ -58,7 +55,7 @@ internal sealed class EtcdProbe : IAsyncDisposable
             try
             {
                 await member.GetRevisionAsync(attempt.Token);
-                _answered.Enqueue(MonotonicClock.Now);
+                _answers.Add(new Step(0, Answer) { Ended = MonotonicClock.Now });
             }
             catch (Exception exception) when (exception is not OutOfMemoryException)
             {
