@@ -14,7 +14,10 @@ if (args is ["--list"])
     return 0;
 }
 
-if (Settings.Parse(args) is not { } settings || benchmarks.FirstOrDefault(each => each.Name == settings.Name) is not { } benchmark)
+if (Settings.Parse(args) is not { } settings)
+    return 2;
+var chosen = benchmarks.Where(benchmark => settings.Name is Settings.All || benchmark.Name == settings.Name).ToArray();
+if (chosen.Length == 0 && settings.Name != Settings.Docs)
     return 2;
 
 // A signal ends the run through its `await using`s, so that the servers that it started end too.
@@ -27,18 +30,37 @@ void Stop(PosixSignalContext signal)
 
 using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
 using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
-var report = new Report(Console.Out);
+var countsMet = true;
 try
 {
-    await benchmark.RunAsync(new Contest(benchmark.Name, settings, report), stop.Token);
+    foreach (var benchmark in chosen)
+        countsMet &= await RunAsync(benchmark, settings, stop.Token);
 }
 catch (OperationCanceledException) when (stop.IsCancellationRequested)
 {
     return 130;
 }
 
-report.Print();
-report.Append(settings.JsonFile);
-Console.WriteLine($"\nAppended to {settings.JsonFile}.");
+if (settings.Name is Settings.Docs || (settings.Name is Settings.All && !settings.Quick))
+    Console.WriteLine($"\nWrote {BenchmarkPage.Write([.. benchmarks.Select(benchmark => RunResult.TryLoad(benchmark.Name)).OfType<RunResult>()])}.");
 // A ratio depends on the machine and on what else it does; a count does not.
-return report.CountsMet ? 0 : 1;
+return countsMet ? 0 : 1;
+
+static async Task<bool> RunAsync(IBenchmark benchmark, Settings settings, CancellationToken cancellationToken)
+{
+    var report = new Report(Console.Out);
+    var context = await RunContext.ReadAsync(cancellationToken);
+    Console.WriteLine($"\n{benchmark.Name}: {benchmark.Summary}\n{context.Machine}; {string.Join(", ", context.Versions.Select(pair => $"{pair.Key} {pair.Value}"))}");
+    await benchmark.RunAsync(new Contest(benchmark.Name, settings, report), cancellationToken);
+    report.Print();
+    if (settings.Quick)
+    {
+        Console.WriteLine("\nThis was a quick run: it shows that all works, not how fast, and is not kept.");
+        return report.CountsMet;
+    }
+
+    report.Append(settings.JsonFile);
+    new RunResult(benchmark.Name, benchmark.Summary, context, report.Notes, report.Figures, report.Goals).Save();
+    Console.WriteLine($"\nAppended to {settings.JsonFile}.");
+    return report.CountsMet;
+}

@@ -12,11 +12,10 @@ internal sealed class ConfigBenchmark : IBenchmark
     public async Task RunAsync(Contest contest, CancellationToken cancellationToken)
     {
         await using var server = await EtcdServer.StartAsync(new EtcdServerOptions { BinaryPath = Repository.Etcd(), DataDirectory = Repository.Data() }, cancellationToken);
-        contest.Report.Note($"etcd {server.Version}, one member, data on disk; .NET {Environment.Version}, {Environment.ProcessorCount} cores; rounds: {contest.Settings.Rounds}");
         using var bare = new BareEtcd(server);
         await using var hosts = await ConfigHosts.StartAsync(server.Endpoint, cancellationToken);
         await new PutToObserver(contest, bare, hosts).RunAsync(cancellationToken);
         await new ConfigReads(contest, hosts).RunAsync(cancellationToken);
-        await new FanOut(contest, hosts).RunAsync(contest.Settings.Quick ? [100] : [1000, 10_000], cancellationToken);
+        await new FanOut(contest, hosts).RunAsync(contest.Settings.Quick ? [100] : [100, 1000, 10_000], cancellationToken);
     }
 }

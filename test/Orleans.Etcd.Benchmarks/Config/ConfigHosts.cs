@@ -65,6 +65,17 @@ internal sealed class ConfigHosts : IAsyncDisposable
         return first.GetRequiredService<ILocalSiloDetails>().SiloAddress.Equals(serving) ? (first, _silos[1].Services) : (_silos[1].Services, first);
     }
 
+    /// <summary>A call of a grain on that silo that does nothing.</summary>
+    public static async Task<Func<Task>> EmptyOnAsync(SiloAddress silo, IGrainFactory from)
+    {
+        for (var key = 0; ; key++)
+        {
+            var empty = from.GetGrain<IEmptyGrain>(key);
+            if ((await empty.Here()).Equals(silo))
+                return empty.Nothing;
+        }
+    }
+
     public async ValueTask DisposeAsync()
     {
         await ((IAsyncDisposable)_client).DisposeAsync();

@@ -20,11 +20,8 @@ internal sealed class ConfigReads(Contest contest, ConfigHosts hosts)
         // From within the silo that both are on: a client may reach one of them through another silo.
         var grains = serving.GetRequiredService<IGrainFactory>();
         config = grains.GetGrain<IConfigGrain>(Name);
-        var empty = grains.GetGrain<IEmptyGrain>(0);
-        var address = serving.GetRequiredService<ILocalSiloDetails>().SiloAddress;
-        for (var key = 1; !(await empty.Here()).Equals(address); key++)
-            empty = grains.GetGrain<IEmptyGrain>(key);
-        var figures = await contest.CompareAsync("get", Operations, new Contender("Get", () => config.Get("key50")), [new Contender("empty call", () => empty.Nothing())], cancellationToken);
+        var empty = await ConfigHosts.EmptyOnAsync(serving.GetRequiredService<ILocalSiloDetails>().SiloAddress, grains);
+        var figures = await contest.CompareAsync("get", Operations, new Contender("Get", () => config.Get("key50")), [new Contender("empty call", empty)], cancellationToken);
         contest.Report.RatioGoal("get: Get against an empty call", figures[0], Limit);
 
         var view = serving.GetRequiredKeyedService<IConfigView>(Name);
@@ -49,19 +46,4 @@ internal sealed class ConfigReads(Contest contest, ConfigHosts hosts)
         contest.Add("local-view", "ns", "view", null, nanoseconds, []);
         contest.Report.Goal("local-view: no allocation", bytes.Max() < 0.01, FormattableString.Invariant($"{bytes.Max():0.###} bytes a read"));
     }
-}
-
-/// <summary>Does nothing.</summary>
-internal interface IEmptyGrain : IGrainWithIntegerKey
-{
-    Task Nothing();
-
-    Task<SiloAddress> Here();
-}
-
-internal sealed class EmptyGrain(ILocalSiloDetails silo) : Grain, IEmptyGrain
-{
-    public Task Nothing() => Task.CompletedTask;
-
-    public Task<SiloAddress> Here() => Task.FromResult(silo.SiloAddress);
 }

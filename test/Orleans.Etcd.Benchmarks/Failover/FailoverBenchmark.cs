@@ -24,16 +24,18 @@ internal sealed class FailoverBenchmark : IBenchmark
     {
         var data = Repository.Data();
         await using var server = await EtcdServer.StartAsync(new EtcdServerOptions { BinaryPath = Repository.Etcd(), DataDirectory = data }, cancellationToken);
-        await new JoinAtOnce(contest, server.Endpoint).RunAsync(cancellationToken);
-        await KillAsync(contest, server.Endpoint, data, cancellationToken);
+        await using var redis = RedisServer.Binary is { } binary ? await RedisServer.StartAsync(binary, data, appendOnly: false, cancellationToken) : null;
+        if (redis is null)
+            contest.Report.Note("Redis is left out: there is no redis-server on this machine.");
+        await new JoinAtOnce(contest, server.Endpoint, redis?.Address).RunAsync(cancellationToken);
+        await KillAsync(contest, server.Endpoint, redis?.Address, cancellationToken);
     }
 
-    private static async Task KillAsync(Contest contest, Uri etcd, string data, CancellationToken cancellationToken)
+    private static async Task KillAsync(Contest contest, Uri etcd, string? redis, CancellationToken cancellationToken)
     {
         var kills = contest.Settings.RoundsOr(10);
         await using var ours = await FailoverCluster.OverEtcdAsync(etcd);
-        await using var redis = RedisTable.Binary is { } binary ? await RedisServer.StartAsync(binary, data, appendOnly: false, cancellationToken) : null;
-        await using var theirs = redis is null ? null : await FailoverCluster.OverRedisAsync($"127.0.0.1:{redis.Port}");
+        await using var theirs = redis is null ? null : await FailoverCluster.OverRedisAsync(redis);
         contest.Report.Note($"three silo processes and a client each; kills: {kills} of the oldest silo and {kills} of the youngest, 5 to 10 s old");
         if (!contest.Settings.Quick)
             await Task.Delay(Settling, cancellationToken);
@@ -41,9 +43,9 @@ internal sealed class FailoverBenchmark : IBenchmark
         var against = new Dictionary<bool, List<Failover>> { [false] = [], [true] = [] };
         for (var kill = 0; kill < kills; kill++)
         {
-            await KillTwoAsync(ours, found, cancellationToken);
+            await KillTwoAsync(contest.Settings, ours, found, cancellationToken);
             if (theirs is not null)
-                await KillTwoAsync(theirs, against, cancellationToken);
+                await KillTwoAsync(contest.Settings, theirs, against, cancellationToken);
         }
 
         foreach (var young in new[] { false, true })
@@ -51,11 +53,14 @@ internal sealed class FailoverBenchmark : IBenchmark
     }
 
     /// <summary>The oldest, and then the one that has come instead, while it is young.</summary>
-    private static async Task KillTwoAsync(FailoverCluster cluster, Dictionary<bool, List<Failover>> found, CancellationToken cancellationToken)
+    private static async Task KillTwoAsync(Settings settings, FailoverCluster cluster, Dictionary<bool, List<Failover>> found, CancellationToken cancellationToken)
     {
         foreach (var young in new[] { false, true })
-            found[young].Add(await cluster.KillOneAsync(young, cancellationToken));
+            found[young].Add(await cluster.KillOneAsync(young, settings.Quick ? TimeSpan.Zero : Between(), cancellationToken));
     }
+
+    /// <summary>At no particular time between two renewals or probes; before the youngest has answered four of Orleans' probes.</summary>
+    private static TimeSpan Between() => TimeSpan.FromSeconds(5 + (5 * Random.Shared.NextDouble()));
 
     private static void Show(Contest contest, string ours, List<Failover> found, string? theirs, List<Failover> against, bool young)
     {

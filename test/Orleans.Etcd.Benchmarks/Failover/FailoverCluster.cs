@@ -43,14 +43,13 @@ internal sealed class FailoverCluster : IAsyncDisposable
         StartAsync(new FailoverCluster("Clustering.Redis", "Redis", address, client => client.UseRedisClustering(address)));
 
     /// <summary>
-    /// Kills one of the three, the one that has been there for the longest or the shortest time, lets another join, and
+    /// After so long kills one of the three, the one that has been there for the longest or the shortest time, lets another join, and
     /// answers in seconds: until both others see it dead, until a call to a grain that lived there succeeds, and from the
     /// start of the new silo's process until both others see it Active.
     /// </summary>
-    public async Task<Failover> KillOneAsync(bool young, CancellationToken cancellationToken)
+    public async Task<Failover> KillOneAsync(bool young, TimeSpan after, CancellationToken cancellationToken)
     {
-        // At no particular time between two renewals or probes; before the youngest has answered four of Orleans' probes.
-        await Task.Delay(TimeSpan.FromSeconds(5 + (5 * Random.Shared.NextDouble())), cancellationToken);
+        await Task.Delay(after, cancellationToken);
         var victim = young ? _silos[^1] : _silos[0];
         _silos.Remove(victim);
         var grain = await FindGrainAsync(victim, cancellationToken);

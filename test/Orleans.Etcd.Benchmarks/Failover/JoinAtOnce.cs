@@ -11,29 +11,45 @@ namespace Orleans.Etcd.Benchmarks;
 
 /// <summary>
 /// Many silos, all in this process, that start at the same moment: until each of them sees all as Active, and how many
-/// writes of the table were refused because another had written first. With push and without.
+/// writes of our table were refused because another had written first. With push and without, and over Redis.
 /// </summary>
-internal sealed class JoinAtOnce(Contest contest, Uri etcd)
+internal sealed class JoinAtOnce(Contest contest, Uri etcd, string? redis)
 {
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(5);
 
     public async Task RunAsync(CancellationToken cancellationToken)
     {
-        var silos = contest.Settings.Quick ? 10 : 50;
-        List<(double Seconds, long Conflicts)> with = [], without = [];
+        var silos = contest.Settings.Quick ? 5 : 30;
+        var ours = new Way("Orleans.Etcd", silo => UseEtcd(silo));
+        List<Way> others = [new Way("Orleans.Etcd without push", silo => Unpush(UseEtcd(silo)))];
+        if (redis is not null)
+            others.Add(new Way("Clustering.Redis", silo => silo.UseRedisClustering(redis)));
+        var results = new[] { ours }.Concat(others).ToDictionary(way => way, _ => new List<(double Seconds, long Conflicts)>());
         // Whichever is first also pays for what .NET compiles.
-        await JoinAsync(silos: 5, push: true, cancellationToken);
-        for (var round = 0; round < contest.Settings.RoundsOr(3); round++)
+        await JoinAsync(silos: 3, ours, cancellationToken);
+        for (var round = 0; round < contest.Settings.RoundsOr(5); round++)
         {
-            with.Add(await JoinAsync(silos, push: true, cancellationToken));
-            without.Add(await JoinAsync(silos, push: false, cancellationToken));
+            foreach (var (way, found) in results)
+                found.Add(await JoinAsync(silos, way, cancellationToken));
         }
 
-        contest.Add($"join-at-once {silos}", "s", "push", "no push", [.. with.Select(run => run.Seconds)], [.. without.Select(run => run.Seconds)]);
-        contest.Add($"join-at-once {silos}", "conflicts", "push", "no push", [.. with.Select(run => (double)run.Conflicts)], [.. without.Select(run => (double)run.Conflicts)]);
+        var @case = $"join-at-once {silos}";
+        foreach (var other in others)
+            contest.Add(@case, "s", ours.Name, other.Name, [.. results[ours].Select(run => run.Seconds)], [.. results[other].Select(run => run.Seconds)]);
+        contest.Add(@case, "conflicts", ours.Name, others[0].Name, [.. results[ours].Select(run => (double)run.Conflicts)], [.. results[others[0]].Select(run => (double)run.Conflicts)]);
     }
 
-    private async Task<(double Seconds, long Conflicts)> JoinAsync(int silos, bool push, CancellationToken cancellationToken)
+    private ISiloBuilder UseEtcd(ISiloBuilder silo) => silo.UseEtcdClustering(etcd.ToString());
+
+    /// <summary>Where the table is not ours as it is, neither push nor liveness starts.</summary>
+    private static void Unpush(ISiloBuilder silo)
+    {
+        var table = silo.Services.Last(service => service.ServiceType == typeof(IMembershipTable));
+        silo.Services.Remove(table);
+        silo.Services.AddSingleton<IMembershipTable>(services => new Unpushed((EtcdMembershipTable)table.ImplementationFactory!(services)));
+    }
+
+    private static async Task<(double Seconds, long Conflicts)> JoinAsync(int silos, Way way, CancellationToken cancellationToken)
     {
         long conflicts = 0;
         using var listener = new MeterListener();
@@ -46,7 +62,7 @@ internal sealed class JoinAtOnce(Contest contest, Uri etcd)
         listener.Start();
 
         var id = $"join-{Guid.NewGuid():N}";
-        var hosts = Enumerable.Range(0, silos).Select(_ => Build(id, push)).ToList();
+        var hosts = Enumerable.Range(0, silos).Select(_ => Build(id, way)).ToList();
         try
         {
             var clock = Stopwatch.StartNew();
@@ -74,25 +90,21 @@ internal sealed class JoinAtOnce(Contest contest, Uri etcd)
     private static bool SeesAll(IHost host, int silos) =>
         host.Services.GetRequiredService<IClusterMembershipService>().CurrentSnapshot.Members.Values.Count(member => member.Status == SiloStatus.Active) == silos;
 
-    private IHost Build(string id, bool push)
+    private static IHost Build(string id, Way way)
     {
         var builder = Host.CreateApplicationBuilder();
         builder.Logging.ClearProviders();
         builder.UseOrleans(silo =>
         {
-            silo.UseEtcdClustering(etcd.ToString());
+            way.Provider(silo);
             silo.Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = id);
             silo.ConfigureEndpoints(IPAddress.Loopback, LoopbackPort.Take(), LoopbackPort.Take());
-            if (!push)
-            {
-                // Where the table is not ours as it is, neither push nor liveness starts.
-                var table = silo.Services.Last(service => service.ServiceType == typeof(IMembershipTable));
-                silo.Services.Remove(table);
-                silo.Services.AddSingleton<IMembershipTable>(services => new Unpushed((EtcdMembershipTable)table.ImplementationFactory!(services)));
-            }
         });
         return builder.Build();
     }
+
+    /// <summary>Where the silos keep their membership.</summary>
+    private sealed record Way(string Name, Action<ISiloBuilder> Provider);
 
     private sealed class Unpushed(EtcdMembershipTable table) : IMembershipTable, IAsyncDisposable
     {

@@ -16,21 +16,16 @@ internal sealed class Contest(string benchmark, Settings settings, Report report
     public async Task<Figure[]> CompareAsync(string @case, int operations, Contender ours, Contender[] others, CancellationToken cancellationToken)
     {
         Contender[] all = [ours, .. others];
-        var count = settings.Operations(operations);
-        await Round.RunAsync(all, count, cancellationToken);
-        var rounds = new List<Round>();
-        for (var round = 0; round < settings.Rounds; round++)
-            rounds.Add(await Round.RunAsync(all, count, cancellationToken));
-
+        var rounds = await RoundsAsync(all, operations, cancellationToken);
         var medians = new List<Figure>();
         for (var other = 1; other < all.Length; other++)
         {
             foreach (var (metric, percentile) in Latencies)
             {
-                var figure = report.Add(Figure.From(
-                    benchmark, @case, metric, ours.Name, all[other].Name,
+                var figure = Add(
+                    @case, metric, ours.Name, all[other].Name,
                     [.. rounds.Select(round => round.Milliseconds(0, percentile))],
-                    [.. rounds.Select(round => round.Milliseconds(other, percentile))]));
+                    [.. rounds.Select(round => round.Milliseconds(other, percentile))]);
                 if (percentile == 50)
                     medians.Add(figure);
             }
@@ -39,7 +34,33 @@ internal sealed class Contest(string benchmark, Settings settings, Report report
         return [.. medians];
     }
 
+    /// <summary>The latencies of each, one operation in flight, in every round that counts.</summary>
+    public async Task<IReadOnlyList<Round>> RoundsAsync(Contender[] contenders, int operations, CancellationToken cancellationToken)
+    {
+        var count = settings.Operations(operations);
+        await Round.RunAsync(contenders, count, cancellationToken);
+        var rounds = new List<Round>();
+        for (var round = 0; round < settings.Rounds; round++)
+            rounds.Add(await Round.RunAsync(contenders, count, cancellationToken));
+        return rounds;
+    }
+
+    /// <summary>
+    /// Compares how often a second each is done where so many do it at the same time. Answers the figures, one for each
+    /// of the others in their order.
+    /// </summary>
+    public async Task<Figure[]> RatesAsync(string @case, Crowd ours, Crowd[] others, CancellationToken cancellationToken)
+    {
+        var rates = await Race.RoundsAsync([ours, .. others], settings, async (crowd, _) => (await Race.RunAsync(crowd.Runners, settings, cancellationToken)).PerSecond);
+        return [.. others.Select(other => Add(@case, "per_s", ours.Name, other.Name, rates[ours], rates[other]))];
+    }
+
     /// <summary>Reports something counted or measured by other means, one value a round.</summary>
     public Figure Add(string @case, string metric, string subject, string? against, IReadOnlyList<double> ours, IReadOnlyList<double> theirs) =>
         report.Add(Figure.From(benchmark, @case, metric, subject, against, ours, theirs));
 }
+
+/// <summary>Many that do the same thing at the same time.</summary>
+/// <param name="Name">As it appears in the report.</param>
+/// <param name="Runners">What each of them does over and over.</param>
+internal sealed record Crowd(string Name, Func<Task>[] Runners);

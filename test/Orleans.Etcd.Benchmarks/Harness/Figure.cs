@@ -4,7 +4,7 @@ namespace Orleans.Etcd.Benchmarks;
 
 /// <summary>
 /// One line of the report and of the JSON file. The ratio is ours over theirs, taken round by round; where there is
-/// nothing to compare with, <c>against</c> is "none" and what would come of it is null.
+/// nothing to compare with, <c>against</c> is "none", and the spread is that of what was measured.
 /// </summary>
 internal sealed record Figure(
     [property: JsonPropertyName("benchmark")] string Benchmark,
@@ -13,6 +13,8 @@ internal sealed record Figure(
     [property: JsonPropertyName("subject")] string Subject,
     [property: JsonPropertyName("against")] string Against,
     [property: JsonPropertyName("ours_median")] double OursMedian,
+    [property: JsonPropertyName("ours_min")] double OursMin,
+    [property: JsonPropertyName("ours_max")] double OursMax,
     [property: JsonPropertyName("theirs_median")] double? TheirsMedian,
     [property: JsonPropertyName("ratio_median")] double? RatioMedian,
     [property: JsonPropertyName("ratio_min")] double? RatioMin,
@@ -23,12 +25,13 @@ internal sealed record Figure(
 
     public static Figure From(string benchmark, string @case, string metric, string subject, string? against, IReadOnlyList<double> ours, IReadOnlyList<double> theirs)
     {
+        var alone = new Figure(benchmark, @case, metric, subject, against ?? Nobody, Median(ours), ours.Min(), ours.Max(), null, null, null, null, ours.Count);
         if (against is null)
-            return new Figure(benchmark, @case, metric, subject, Nobody, Median(ours), null, null, null, null, ours.Count);
+            return alone;
         var ratios = ours.Zip(theirs).Where(pair => pair.Second != 0).Select(pair => pair.First / pair.Second).ToArray();
         return ratios.Length == 0
-            ? new Figure(benchmark, @case, metric, subject, against, Median(ours), Median(theirs), null, null, null, ours.Count)
-            : new Figure(benchmark, @case, metric, subject, against, Median(ours), Median(theirs), Median(ratios), ratios.Min(), ratios.Max(), ours.Count);
+            ? alone with { TheirsMedian = Median(theirs) }
+            : alone with { TheirsMedian = Median(theirs), RatioMedian = Median(ratios), RatioMin = ratios.Min(), RatioMax = ratios.Max() };
     }
 
     private static double Median(IReadOnlyList<double> values)

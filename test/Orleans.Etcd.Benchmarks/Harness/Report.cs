@@ -1,5 +1,6 @@
 using System.Globalization;
 using System.Text.Json;
+using System.Text.Json.Serialization;
 
 namespace Orleans.Etcd.Benchmarks;
 
@@ -7,9 +8,20 @@ namespace Orleans.Etcd.Benchmarks;
 internal sealed class Report(TextWriter output)
 {
     private readonly List<Figure> _figures = [];
-    private readonly List<(string Goal, bool Met, string Found)> _goals = [];
+    private readonly List<GoalResult> _goals = [];
+    private readonly List<string> _notes = [];
 
-    public void Note(string line) => output.WriteLine(line);
+    public IReadOnlyList<Figure> Figures => _figures;
+
+    public IReadOnlyList<GoalResult> Goals => _goals;
+
+    public IReadOnlyList<string> Notes => _notes;
+
+    public void Note(string line)
+    {
+        _notes.Add(line);
+        output.WriteLine(line);
+    }
 
     public Figure Add(Figure figure)
     {
@@ -36,7 +48,7 @@ internal sealed class Report(TextWriter output)
         Goal(goal, figure.RatioMedian >= limit, $"{Number(figure.RatioMedian)} ({Number(figure.RatioMin)}-{Number(figure.RatioMax)}), at least {Number(limit)}");
 
     /// <summary>That something measured, which depends on the machine, is as it should be.</summary>
-    public void Goal(string goal, bool met, string found) => _goals.Add((goal, met, found));
+    public void Goal(string goal, bool met, string found) => _goals.Add(new GoalResult(goal, met, found));
 
     public void Print()
     {
@@ -49,8 +61,8 @@ internal sealed class Report(TextWriter output)
         if (_goals.Count == 0)
             return;
         output.WriteLine();
-        foreach (var (goal, met, found) in _goals)
-            output.WriteLine($"{(met ? "met   " : "missed")}  {goal}: {found}");
+        foreach (var goal in _goals)
+            output.WriteLine($"{(goal.Met ? "met   " : "missed")}  {goal.Goal}: {goal.Found}");
     }
 
     public void Append(string path)
@@ -60,16 +72,25 @@ internal sealed class Report(TextWriter output)
         File.AppendAllLines(path, _figures.Select(figure => JsonSerializer.Serialize(figure)));
     }
 
+    /// <summary>Three digits or so, of which a table can hold many.</summary>
+    public static string Number(double? value) => value switch
+    {
+        null => "-",
+        >= 10_000 => value.Value.ToString("#,0", CultureInfo.InvariantCulture),
+        >= 100 => value.Value.ToString("0", CultureInfo.InvariantCulture),
+        >= 10 => value.Value.ToString("0.#", CultureInfo.InvariantCulture),
+        _ => value.Value.ToString("0.###", CultureInfo.InvariantCulture),
+    };
+
     private static string[] Cells(Figure figure) =>
     [
         figure.Case, figure.Metric, figure.Subject, figure.Against, Number(figure.OursMedian), Number(figure.TheirsMedian),
-        Number(figure.RatioMedian), Number(figure.RatioMin), Number(figure.RatioMax), figure.Rounds.ToString(CultureInfo.InvariantCulture),
+        Number(figure.RatioMedian), Number(figure.RatioMin ?? figure.OursMin), Number(figure.RatioMax ?? figure.OursMax), figure.Rounds.ToString(CultureInfo.InvariantCulture),
     ];
-
-    private static string Number(double? value) => value switch
-    {
-        null => "-",
-        >= 100 => value.Value.ToString("0", CultureInfo.InvariantCulture),
-        _ => value.Value.ToString("0.###", CultureInfo.InvariantCulture),
-    };
 }
+
+/// <summary>What was to be reached, and what was.</summary>
+internal sealed record GoalResult(
+    [property: JsonPropertyName("goal")] string Goal,
+    [property: JsonPropertyName("met")] bool Met,
+    [property: JsonPropertyName("found")] string Found);

@@ -7,6 +7,8 @@ internal static class Repository
 {
     public static string Artifacts { get; } = Path.Combine(Root(), "artifacts");
 
+    public static string Docs { get; } = Path.Combine(Root(), "docs");
+
     private static string Root()
     {
         for (var directory = new DirectoryInfo(AppContext.BaseDirectory); directory is not null; directory = directory.Parent)

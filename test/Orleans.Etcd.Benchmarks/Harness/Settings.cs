@@ -5,6 +5,12 @@ namespace Orleans.Etcd.Benchmarks;
 /// <summary>The command line. Quick is one round of few operations: it shows that all works, not how fast.</summary>
 internal sealed record Settings(string Name, int? ChosenRounds, bool Quick, string JsonFile)
 {
+    /// <summary>Every benchmark, and the page after them.</summary>
+    public const string All = "all";
+
+    /// <summary>Only the page, from what was measured last.</summary>
+    public const string Docs = "docs";
+
     /// <summary>How many rounds count.</summary>
     public int Rounds => RoundsOr(7);
 

@@ -23,6 +23,20 @@ internal sealed class BareWrites(BareEtcd bare)
         };
     });
 
+    /// <summary>As a lock has to: only where the key is not there.</summary>
+    public LockPeer CreateAndDelete => new("bare create + delete", async () =>
+    {
+        var lease = await GrantAsync();
+        return async name =>
+        {
+            var key = Key(name);
+            var created = await bare.KV.TxnAsync(new TxnRequest { Compare = { Txn.CreateRevisionIs(key, 0) }, Success = { Txn.Put(key, Value, lease) } });
+            return created.Succeeded
+                ? new Release(async () => await bare.KV.DeleteRangeAsync(new DeleteRangeRequest { Key = key }))
+                : throw new InvalidOperationException($"{name} was there.");
+        };
+    });
+
     public LockPeer Put => new("bare puts", async () =>
     {
         var lease = await GrantAsync();
@@ -51,11 +65,13 @@ internal sealed class BareWrites(BareEtcd bare)
         };
     });
 
+    private static ByteString Key(string name) => ByteString.CopyFromUtf8($"bare/{name}");
+
     private async Task<long> GrantAsync() => (await bare.Leases.LeaseGrantAsync(new LeaseGrantRequest { TTL = TtlSeconds })).ID;
 
     private async Task<ByteString> PutAsync(string name, long lease)
     {
-        var key = ByteString.CopyFromUtf8($"bare/{name}");
+        var key = Key(name);
         await bare.KV.PutAsync(new PutRequest { Key = key, Value = Value, Lease = lease });
         return key;
     }

@@ -1,55 +1,94 @@
+using System.Diagnostics;
 using System.Globalization;
+using HdrHistogram;
 
 namespace Orleans.Etcd.Benchmarks;
 
-/// <summary>Many that want one lock all the time: how often it is had, how often it changes hands, and whether all get their share.</summary>
-internal sealed class Contended(Contest contest, LockHost host, LockPeers peers)
+/// <summary>
+/// Many that want one lock all the time: how often it is had, how often and how fast it changes hands, and whether all get
+/// their share. Beside them deletes of single keys, one after another, of which a hand-over needs one at least.
+/// </summary>
+internal sealed class Contended(Contest contest, BareEtcd bare, LockHost host, LockPeers peers)
 {
-    private const int Contenders = 16;
+    private const int Most = 64;
+    private const int OfGoals = 16;
     private const double TimesGo = 5;
+    private const double OfDeletes = 0.8;
     private const double Deviation = 0.1;
-    private static readonly string Case = $"contended-{Contenders}";
+    private static readonly long LongestMicroseconds = (long)TimeSpan.FromMinutes(1).TotalMicroseconds;
 
     /// <summary>What the lock is called in the first round that counts, after which it has been had often.</summary>
-    public static string UsedName(LockPeer peer) => Name(peer, round: 1);
+    public static string UsedName(LockPeer peer) => Name(peer, OfGoals, round: 1);
 
     public async Task RunAsync(CancellationToken cancellationToken)
     {
+        foreach (var contenders in new[] { 2, OfGoals, Most })
+            await RunAsync(contenders, cancellationToken);
+    }
+
+    private async Task RunAsync(int contenders, CancellationToken cancellationToken)
+    {
+        var @case = $"contended-{contenders}";
         LockPeer[] ours = [host.Silo, host.Client];
-        var results = await Race.RoundsAsync([.. ours, .. peers.All], contest.Settings, (peer, round) => RaceAsync(peer, Name(peer, round), cancellationToken));
+        var deletes = new BareDeletes(bare);
+        object[] racers = [.. ours, .. peers.All.Where(peer => peer.MostAtOnce >= contenders), deletes];
+        var results = await Race.RoundsAsync(racers, contest.Settings, (racer, round) => racer is LockPeer peer
+            ? RaceAsync(peer, contenders, Name(peer, contenders, round), cancellationToken)
+            : Outcome.OfAsync(deletes, contest.Settings, cancellationToken));
+        var locks = results.Keys.OfType<LockPeer>().ToArray();
         foreach (var our in ours)
         {
-            foreach (var peer in peers.All)
-            {
-                contest.Add(Case, "cycles_per_s", our.Name, peer.Name, [.. results[our].Select(one => one.Cycles)], [.. results[peer].Select(one => one.Cycles)]);
-                var figure = contest.Add(Case, "hand_overs_per_s", our.Name, peer.Name, [.. results[our].Select(one => one.HandOvers)], [.. results[peer].Select(one => one.HandOvers)]);
-                if (peer == peers.Go)
-                    contest.Report.AtLeastGoal($"{Case}, {our.Name}: hand-overs against {peer.Name}", figure, TimesGo);
-            }
+            foreach (var other in racers.Except(ours))
+                Compare(@case, our, results[our], other, results[other], contenders == OfGoals);
         }
 
-        foreach (var (peer, rounds) in results)
+        foreach (var peer in locks)
         {
-            contest.Add(Case, "least_of_mean", peer.Name, null, [.. rounds.Select(one => one.Least)], []);
-            contest.Add(Case, "most_of_mean", peer.Name, null, [.. rounds.Select(one => one.Most)], []);
+            contest.Add(@case, "least_of_mean", peer.Name, null, [.. results[peer].Select(one => one.Least)], []);
+            contest.Add(@case, "most_of_mean", peer.Name, null, [.. results[peer].Select(one => one.Most)], []);
         }
 
         foreach (var our in ours)
         {
             var (least, most) = (results[our].Min(one => one.Least), results[our].Max(one => one.Most));
             var found = string.Create(CultureInfo.InvariantCulture, $"{least:0.###}-{most:0.###} of the mean");
-            contest.Report.Goal($"{Case}, {our.Name}: each within {Deviation:P0} of the mean", least >= 1 - Deviation && most <= 1 + Deviation, found);
+            contest.Report.Goal($"{@case}, {our.Name}: each within {Deviation:P0} of the mean", least >= 1 - Deviation && most <= 1 + Deviation, found);
         }
     }
 
-    private static string Name(LockPeer peer, int round) => $"contended-{round}-{peer.Name}";
-
-    private async Task<Outcome> RaceAsync(LockPeer peer, string name, CancellationToken cancellationToken)
+    private void Compare(string @case, LockPeer our, List<Outcome> ours, object other, List<Outcome> theirs, bool goals)
     {
-        var (holders, last, cycles, handOvers) = (0, -1, 0L, 0L);
-        var contenders = await Task.WhenAll(Enumerable.Range(0, Contenders).Select(_ => peer.OpenAsync()));
+        if (other is not LockPeer peer)
+        {
+            var figure = contest.Add(@case, "hand_overs_per_s", our.Name, BareDeletes.Name, [.. ours.Select(one => one.HandOvers)], [.. theirs.Select(one => one.Cycles)]);
+            if (goals)
+                contest.Report.AtLeastGoal($"{@case}, {our.Name}: hand-overs against {BareDeletes.Name}", figure, OfDeletes);
+            return;
+        }
+
+        contest.Add(@case, "cycles_per_s", our.Name, peer.Name, [.. ours.Select(one => one.Cycles)], [.. theirs.Select(one => one.Cycles)]);
+        var handOvers = contest.Add(@case, "hand_overs_per_s", our.Name, peer.Name, [.. ours.Select(one => one.HandOvers)], [.. theirs.Select(one => one.HandOvers)]);
+        contest.Add(@case, "hand_over_p50_ms", our.Name, peer.Name, [.. ours.Select(one => one.Median)], [.. theirs.Select(one => one.Median)]);
+        contest.Add(@case, "hand_over_p99_ms", our.Name, peer.Name, [.. ours.Select(one => one.Late)], [.. theirs.Select(one => one.Late)]);
+        if (goals && peer == peers.Go)
+            contest.Report.AtLeastGoal($"{@case}, {our.Name}: hand-overs against {peer.Name}", handOvers, TimesGo);
+    }
+
+    private static string Name(LockPeer peer, int contenders, int round) => $"contended-{contenders}-{round}-{peer.Name}";
+
+    private async Task<Outcome> RaceAsync(LockPeer peer, int count, string name, CancellationToken cancellationToken)
+    {
+        var (holders, last, cycles, handOvers, released) = (0, -1, 0L, 0L, 0L);
+        var latencies = new LongHistogram(LongestMicroseconds, 3);
+        var contenders = await Task.WhenAll(Enumerable.Range(0, count).Select(_ => peer.OpenAsync()));
         var race = await Race.RunAsync(contenders.Select(Contend), contest.Settings, cancellationToken);
-        return new Outcome(race, handOvers / (double)cycles);
+        return new Outcome(race.PerSecond, handOvers / (double)cycles)
+        {
+            Median = latencies.GetValueAtPercentile(50) / 1000.0,
+            Late = latencies.GetValueAtPercentile(99) / 1000.0,
+            Least = race.Counts.Min() / race.Counts.Average(),
+            Most = race.Counts.Max() / race.Counts.Average(),
+        };
 
         Func<Task> Contend(Acquire acquire, int number) => async () =>
         {
@@ -57,20 +96,36 @@ internal sealed class Contended(Contest contest, LockHost host, LockPeers peers)
             if (Interlocked.Increment(ref holders) != 1)
                 throw new InvalidOperationException($"Two held one lock of {peer.Name}.");
             // Nobody else writes here, or the lock is none.
-            (cycles, handOvers, last) = (cycles + 1, handOvers + (last == number ? 0 : 1), number);
+            cycles++;
+            if (last >= 0 && last != number)
+            {
+                handOvers++;
+                latencies.RecordValue(Math.Min((long)Stopwatch.GetElapsedTime(released).TotalMicroseconds, LongestMicroseconds));
+            }
+
+            last = number;
             Interlocked.Decrement(ref holders);
+            released = Stopwatch.GetTimestamp();
         };
     }
 
-    /// <summary>Of one race: how many of its cycles followed one of another contender, and the shares of the luckiest and the unluckiest.</summary>
-    private sealed record Outcome(Race Race, double HandedOver)
+    /// <summary>Of one race: its cycles a second, and what part of them followed one of another contender.</summary>
+    private sealed record Outcome(double Cycles, double HandedOver)
     {
-        public double Cycles => Race.PerSecond;
+        public double HandOvers => Cycles * HandedOver;
 
-        public double HandOvers => Race.PerSecond * HandedOver;
+        /// <summary>Milliseconds from the moment at which one begins to release until another has it.</summary>
+        public double Median { get; init; }
 
-        public double Least => Race.Counts.Min() / Race.Counts.Average();
+        /// <summary>The 99th percentile of the same.</summary>
+        public double Late { get; init; }
 
-        public double Most => Race.Counts.Max() / Race.Counts.Average();
+        /// <summary>How often the unluckiest had it, of the mean.</summary>
+        public double Least { get; init; }
+
+        public double Most { get; init; }
+
+        public static async Task<Outcome> OfAsync(BareDeletes deletes, Settings settings, CancellationToken cancellationToken) =>
+            new(await deletes.PerSecondAsync(settings, cancellationToken), 1);
     }
 }

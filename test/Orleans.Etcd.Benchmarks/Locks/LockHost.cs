@@ -65,11 +65,19 @@ internal sealed class LockHost : IAsyncDisposable
         return new Contender("grain", () => grain.Cycle(name()));
     }
 
+    /// <summary>An empty grain call from within the silo.</summary>
+    public Task SiloCall() => Call(_silo);
+
+    /// <summary>An empty grain call of the client's.</summary>
+    public Task ClientCall() => Call(_client);
+
     public async ValueTask DisposeAsync()
     {
         await ((IAsyncDisposable)_client).DisposeAsync();
         await ((IAsyncDisposable)_silo).DisposeAsync();
     }
+
+    private static Task Call(IHost host) => host.Services.GetRequiredService<IGrainFactory>().GetGrain<IEmptyGrain>(0).Nothing();
 
     private static LockPeer Peer(string name, IHost host) => new(name, () =>
     {

@@ -26,7 +26,7 @@ internal sealed class LockPeers : IAsyncDisposable
         {
             var watches = peers.Keep(new GoWatches(bare));
             peers._all.Add(GoSession.Peer(bare, watches));
-            if (RedisTable.Binary is { } redis)
+            if (RedisServer.Binary is { } redis)
             {
                 await peers.AddRedisAsync("DistributedLock.Redis, no fsync", redis, data, appendOnly: false, cancellationToken);
                 await peers.AddRedisAsync("DistributedLock.Redis, AOF", redis, data, appendOnly: true, cancellationToken);
@@ -52,7 +52,7 @@ internal sealed class LockPeers : IAsyncDisposable
     private async Task AddRedisAsync(string name, string binary, string data, bool appendOnly, CancellationToken cancellationToken)
     {
         var server = Keep(await RedisServer.StartAsync(binary, data, appendOnly, cancellationToken));
-        var database = Keep(await ConnectionMultiplexer.ConnectAsync($"127.0.0.1:{server.Port}")).GetDatabase();
+        var database = Keep(await ConnectionMultiplexer.ConnectAsync(server.Address)).GetDatabase();
         _all.Add(new LockPeer(name, () => Task.FromResult<Acquire>(async key => await new RedisDistributedLock(key, database).AcquireAsync())));
     }
 

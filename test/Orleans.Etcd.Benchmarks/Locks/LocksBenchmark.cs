@@ -13,15 +13,14 @@ internal sealed class LocksBenchmark : IBenchmark
     {
         var data = Repository.Data();
         await using var server = await EtcdServer.StartAsync(new EtcdServerOptions { BinaryPath = Repository.Etcd(), DataDirectory = data }, cancellationToken);
-        contest.Report.Note($"etcd {server.Version}, one member, data on disk; .NET {Environment.Version}, {Environment.ProcessorCount} cores; rounds: {contest.Settings.Rounds}");
         using var bare = new BareEtcd(server);
         await using var peers = await LockPeers.StartAsync(bare, data, contest.Report, cancellationToken);
         await using var host = await LockHost.StartAsync(server.Endpoint, cancellationToken);
 
-        var uncontended = new Uncontended(contest, host, peers);
+        var uncontended = new Uncontended(contest, bare, host, peers);
         await uncontended.RunAsync(cancellationToken);
         await new LockRequests(contest, host).RunAsync();
-        await new Contended(contest, host, peers).RunAsync(cancellationToken);
+        await new Contended(contest, bare, host, peers).RunAsync(cancellationToken);
         await uncontended.RunAfterUseAsync(cancellationToken);
         await new ManyLocks(contest, bare, host, peers).RunAsync(cancellationToken);
     }

@@ -4,10 +4,11 @@ namespace Orleans.Etcd.Benchmarks;
 /// One at a time acquires and releases a lock that nobody else wants: one of those that were had a few times before, one
 /// that was never had, or one that was had by the thousand, and whose every trace etcd keeps until it is compacted.
 /// </summary>
-internal sealed class Uncontended(Contest contest, LockHost host, LockPeers peers)
+internal sealed class Uncontended(Contest contest, BareEtcd bare, LockHost host, LockPeers peers)
 {
     private const int Operations = 200;
     private const int Names = 50;
+    private const double Limit = 1.2;
 
     public async Task RunAsync(CancellationToken cancellationToken)
     {
@@ -24,14 +25,34 @@ internal sealed class Uncontended(Contest contest, LockHost host, LockPeers peer
 
     private async Task CompareAsync(string @case, int names, CancellationToken cancellationToken)
     {
+        var others = await Task.WhenAll(peers.All.Select(peer => peer.CycleAsync(Name(peer.Name))));
+        await CompareAsync("grain", host.Grain(Name("grain")), host.SiloCall);
+        await CompareAsync("client", await host.Client.CycleAsync(Name(host.Client.Name)), host.ClientCall);
+
+        async Task CompareAsync(string from, Contender ours, Func<Task> call)
+        {
+            var least = await LeastAsync(from, Name($"bare-{from}"), call);
+            var figures = await contest.CompareAsync(@case, Operations, ours, [least, .. others], cancellationToken);
+            contest.Report.RatioGoal($"{@case}, {ours.Name}, against {least.Name}", figures[0], Limit);
+        }
+
         Func<string> Name(string whose)
         {
             var number = 0;
             return () => $"{@case}-{whose}-{number++ % names}";
         }
+    }
 
-        var others = await Task.WhenAll(peers.All.Select(peer => peer.CycleAsync(Name(peer.Name))));
-        await contest.CompareAsync(@case, Operations, host.Grain(Name("grain")), others, cancellationToken);
-        await contest.CompareAsync(@case, Operations, await host.Client.CycleAsync(Name(host.Client.Name)), others, cancellationToken);
+    /// <summary>The two writes and the two grain calls that the asker of a lock grain cannot do without.</summary>
+    private async Task<Contender> LeastAsync(string from, Func<string> name, Func<Task> call)
+    {
+        var acquire = await new BareWrites(bare).CreateAndDelete.OpenAsync();
+        return new Contender($"bare create + delete + 2 calls by a {from}", async () =>
+        {
+            await call();
+            var held = await acquire(name());
+            await call();
+            await held.DisposeAsync();
+        });
     }
 }

@@ -45,5 +45,13 @@ internal sealed class BareEtcd : IDisposable
         return counts;
     }
 
+    /// <summary>How much memory the server's process takes.</summary>
+    public async Task<double> ResidentBytesAsync(CancellationToken cancellationToken)
+    {
+        const string name = "process_resident_memory_bytes ";
+        var line = (await _server.GetMetricsAsync(cancellationToken)).Split('\n').First(line => line.StartsWith(name, StringComparison.Ordinal));
+        return double.Parse(line[name.Length..], System.Globalization.CultureInfo.InvariantCulture);
+    }
+
     public void Dispose() => _client.Dispose();
 }

@@ -12,7 +12,8 @@ internal sealed class EtcdTable(BareEtcd bare, EtcdConnection etcd, string clust
     // etcd allows 128 operations in a transaction; the version is one of them.
     private const int WritesPerTransaction = 120;
     // Two states of each row, encoded once: what is written between the reads should leave no garbage for them to collect.
-    private (ByteString Key, ByteString[] Values)[] _rows = [];
+    private (ByteString Key, ByteString[] Values)[]? _states;
+    private int _rows;
     private int _version;
     private int _writes;
 
@@ -33,9 +34,8 @@ internal sealed class EtcdTable(BareEtcd bare, EtcdConnection etcd, string clust
     /// <summary>Makes a table of so many silos, each of which has sent a heartbeat.</summary>
     public async Task FillAsync(int rows, CancellationToken cancellationToken)
     {
-        _rows = [.. Enumerable.Range(0, rows).Select(number =>
-            (Layout.RowKey(Silos.Entry(number).SiloAddress), Enumerable.Range(0, 2).Select(state => MembershipCodec.Encode(Silos.Entry(number, state), Guid.NewGuid().ToString("N"))).ToArray()))];
-        await RewriteAsync(cancellationToken);
+        _rows = rows;
+        await RewriteAsync(Encode(rows), cancellationToken);
         foreach (var chunk in Enumerable.Range(0, rows).Chunk(WritesPerTransaction))
         {
             var request = new TxnRequest();
@@ -45,10 +45,21 @@ internal sealed class EtcdTable(BareEtcd bare, EtcdConnection etcd, string clust
     }
 
     /// <summary>Changes every row, as so many writers would: the version rises with them.</summary>
-    public async Task RewriteAsync(CancellationToken cancellationToken)
+    public Task RewriteAsync(CancellationToken cancellationToken) => RewriteAsync(_states ??= Encode(_rows), cancellationToken);
+
+    /// <summary>Changes one row, and the version with it.</summary>
+    public Task RewriteOneAsync(CancellationToken cancellationToken) => RewriteAsync(Encode(1), cancellationToken);
+
+    private (ByteString Key, ByteString[] Values)[] Encode(int rows) =>
+    [
+        .. Enumerable.Range(0, rows).Select(number =>
+            (Layout.RowKey(Silos.Entry(number).SiloAddress), Enumerable.Range(0, 2).Select(state => MembershipCodec.Encode(Silos.Entry(number, state), Guid.NewGuid().ToString("N"))).ToArray())),
+    ];
+
+    private async Task RewriteAsync((ByteString Key, ByteString[] Values)[] rows, CancellationToken cancellationToken)
     {
         var state = ++_writes % 2;
-        foreach (var chunk in _rows.Chunk(WritesPerTransaction))
+        foreach (var chunk in rows.Chunk(WritesPerTransaction))
         {
             var request = new TxnRequest { Success = { Txn.Put(Layout.VersionKey, MembershipCodec.Encode(++_version, Guid.NewGuid().ToString("N"))) } };
             request.Success.Add(chunk.Select(row => Txn.Put(row.Key, row.Values[state])));
@@ -65,6 +76,8 @@ internal sealed class EtcdTable(BareEtcd bare, EtcdConnection etcd, string clust
         var version = read.Responses[0].ResponseRange.Kvs.Single();
         var row = read.Responses[1].ResponseRange.Kvs.SingleOrDefault();
         var number = MembershipCodec.TryDecodeVersion(version)!.Version;
+        // The write that they are for raises it.
+        _version = number + 1;
         return new Tokens(new TableVersion(number + 1, MembershipImage.ETag(version.ModRevision)), version.ModRevision, row?.ModRevision ?? 0);
     }
 

@@ -9,6 +9,7 @@ namespace Orleans.Etcd.Benchmarks;
 internal sealed class GatewayReads(Contest contest, BareEtcd bare, EtcdConnection etcd)
 {
     private const int Gateways = 100;
+    private const double LimitMicroseconds = 10;
 
     public async Task RunAsync(CancellationToken cancellationToken)
     {
@@ -27,8 +28,9 @@ internal sealed class GatewayReads(Contest contest, BareEtcd bare, EtcdConnectio
             bytes.Add(allocated);
         }
 
-        contest.Add($"GetGateways {Gateways}", "us", "GetGateways", null, microseconds, []);
+        var figure = contest.Add($"GetGateways {Gateways}", "us", "GetGateways", null, microseconds, []);
         contest.Add($"GetGateways {Gateways}", "bytes", "GetGateways", null, bytes, []);
+        contest.Report.Goal($"GetGateways of {Gateways}: under {LimitMicroseconds} µs", figure.OursMedian < LimitMicroseconds, FormattableString.Invariant($"{figure.OursMedian:0.##} µs"));
     }
 
     private static async Task<(double Microseconds, double Bytes)> MeasureAsync(EtcdGatewayListProvider list, int calls)

@@ -2,35 +2,38 @@ using Etcdserverpb;
 
 namespace Orleans.Etcd.Benchmarks;
 
-/// <summary>ReadAll of tables that have not changed, and of one whose every row has.</summary>
-internal sealed class MembershipReads(Contest contest, BareEtcd bare, EtcdConnection etcd, string data)
+/// <summary>ReadAll of tables that have not changed, and of those whose every row has, from 10 rows to 3,000.</summary>
+internal sealed class MembershipReads(Contest contest, BareEtcd bare, EtcdConnection etcd, PeerStores stores)
 {
-    private const int ManyRows = 1000;
+    private const int GoalRows = 1000;
+    private const int InFlight = 64;
+    private const double Limit = 1.15;
+    private static readonly int[] Sizes = [10, 100, GoalRows, 3000];
 
     public async Task RunAsync(CancellationToken cancellationToken)
     {
-        await UnchangedAsync(10, [], cancellationToken);
-        await UnchangedAsync(100, [], cancellationToken);
-        if (RedisTable.Binary is null)
+        var peers = await stores.OpenAsync("reads", cancellationToken);
+        try
         {
-            contest.Report.Note("Without Redis: there is no redis-server on this machine.");
-            await ManyAsync([], cancellationToken);
-            return;
+            foreach (var rows in contest.Settings.Quick ? Sizes[..2] : Sizes)
+            {
+                foreach (var peer in peers)
+                    await peer.FillAsync(rows, cancellationToken);
+                Contender[] others = [.. peers.Select(peer => peer.ReadAll(rows))];
+                await UnchangedAsync(rows, others, cancellationToken);
+                Contender[] rewritten = [.. peers.Select(peer => peer.ReadAll(rows) with { Prepare = peer.RewriteAsync })];
+                await ChangedAsync(rows, watched: false, rewritten, cancellationToken);
+                await ChangedAsync(rows, watched: true, rewritten, cancellationToken);
+            }
         }
-
-        await using var memory = await RedisTable.OpenAsync("Redis", data, appendOnly: false, ManyRows, cancellationToken);
-        await using var synced = await RedisTable.OpenAsync("Redis, AOF fsync always", data, appendOnly: true, ManyRows, cancellationToken);
-        await ManyAsync([memory, synced], cancellationToken);
+        finally
+        {
+            foreach (var peer in peers)
+                await peer.DisposeAsync();
+        }
     }
 
-    private async Task ManyAsync(RedisTable[] peers, CancellationToken cancellationToken)
-    {
-        Contender[] others = [.. peers.Select(peer => peer.ReadAll(ManyRows))];
-        await UnchangedAsync(ManyRows, others, cancellationToken);
-        Contender[] rewritten = [.. peers.Select(peer => peer.ReadAll(ManyRows) with { Prepare = peer.RewriteAsync })];
-        await ChangedAsync("ReadAll 1000, all changed", watched: false, rewritten, cancellationToken);
-        await ChangedAsync("ReadAll 1000, all changed, watched", watched: true, rewritten, cancellationToken);
-    }
+    private static int Operations(int rows) => rows < GoalRows ? 100 : 40;
 
     private async Task UnchangedAsync(int rows, Contender[] peers, CancellationToken cancellationToken)
     {
@@ -39,39 +42,44 @@ internal sealed class MembershipReads(Contest contest, BareEtcd bare, EtcdConnec
         await using var table = cluster.Open();
         await table.InitializeMembershipTableAsync(true, cancellationToken);
         var oneKey = new RangeRequest { Key = cluster.Layout.VersionKey };
-        var figures = await contest.CompareAsync(
-            $"ReadAll {rows}, unchanged",
-            peers.Length == 0 ? 200 : 60,
-            ReadAll(table, rows),
-            [new Contender("bare one-key range", async () => await bare.KV.RangeAsync(oneKey)), .. peers],
-            cancellationToken);
-        contest.Report.RatioGoal($"ReadAll of {rows} rows, unchanged, against a one-key range", figures[0], 2);
+        var ours = ReadAll(table, rows);
+        var bareRange = new Contender("bare one-key range", async () => await bare.KV.RangeAsync(oneKey));
+        var @case = $"ReadAll {rows}, unchanged";
+        var figures = await contest.CompareAsync(@case, Operations(rows), ours, [bareRange, .. peers], cancellationToken);
+        contest.Report.RatioGoal($"{@case}, against a one-key range", figures[0], 2);
+        if (rows != GoalRows)
+            return;
+        foreach (var figure in figures.Skip(1))
+            contest.Report.RatioGoal($"{@case}, against {figure.Against}", figure, 1);
+        await contest.RatesAsync(
+            $"{@case}, {InFlight} in flight", Crowd(ours), [.. new[] { bareRange }.Concat(peers).Select(Crowd)], cancellationToken);
     }
+
+    private static Crowd Crowd(Contender one) => new(one.Name, [.. Enumerable.Repeat(one.Operation, InFlight)]);
 
     /// <summary>
     /// Every row and the version are rewritten before each read, whoever reads: each store has just written what is read.
-    /// Without a watch each row has to come from etcd with the
-    /// read itself; with one, as in a silo, the watch may have brought it before.
+    /// Without a watch each row has to come from etcd with the read itself; with one, as in a silo, the watch may have
+    /// brought it before.
     /// </summary>
-    private async Task ChangedAsync(string @case, bool watched, Contender[] peers, CancellationToken cancellationToken)
+    private async Task ChangedAsync(int rows, bool watched, Contender[] peers, CancellationToken cancellationToken)
     {
-        var cluster = new EtcdTable(bare, etcd, watched ? "changed-watched" : "changed");
-        await cluster.FillAsync(ManyRows, cancellationToken);
+        var cluster = new EtcdTable(bare, etcd, watched ? $"changed-watched-{rows}" : $"changed-{rows}");
+        await cluster.FillAsync(rows, cancellationToken);
         await using var table = cluster.Open();
         if (watched)
             await table.InitializeMembershipTableAsync(true, cancellationToken);
         var same = cluster.ReadAllRequest;
         Task Rewrite() => cluster.RewriteAsync(cancellationToken);
+        var @case = watched ? $"ReadAll {rows}, all changed, watched" : $"ReadAll {rows}, all changed";
         var figures = await contest.CompareAsync(
             @case,
-            20,
-            ReadAll(table, ManyRows) with { Prepare = Rewrite },
+            Operations(rows) / 2,
+            ReadAll(table, rows) with { Prepare = Rewrite },
             [new Contender("bare range of the rows", async () => await bare.KV.TxnAsync(same)) { Prepare = Rewrite }, .. peers],
             cancellationToken);
-        if (watched)
-            return;
-        foreach (var figure in figures.Skip(1))
-            contest.Report.RatioGoal($"{@case}, against {figure.Against}", figure, 1);
+        if (rows == GoalRows)
+            contest.Report.RatioGoal($"{@case}, against {figures[0].Against}", figures[0], Limit);
     }
 
     private static Contender ReadAll(EtcdMembershipTable table, int rows) => new("ReadAll", async () =>

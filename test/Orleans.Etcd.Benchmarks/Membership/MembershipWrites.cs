@@ -3,12 +3,12 @@ using Etcdserverpb;
 namespace Orleans.Etcd.Benchmarks;
 
 /// <summary>
-/// Heartbeat, insert and update, each against the same request. Tokens are looked up between the writes, for both
-/// sides alike, and are not timed.
+/// Heartbeat, insert and update, each against the same request and against the same write of Orleans' other providers.
+/// Tokens are looked up between the writes, for all alike, and are not timed.
 /// </summary>
-internal sealed class MembershipWrites(Contest contest, BareEtcd bare, EtcdConnection etcd)
+internal sealed class MembershipWrites(Contest contest, BareEtcd bare, EtcdConnection etcd, PeerStores stores)
 {
-    private const double Limit = 1.25;
+    private const double Limit = 1.15;
     private const int Rows = 10;
 
     public async Task RunAsync(CancellationToken cancellationToken)
@@ -19,10 +19,22 @@ internal sealed class MembershipWrites(Contest contest, BareEtcd bare, EtcdConne
         await theirs.FillAsync(Rows, cancellationToken);
         await using var table = ours.Open();
         await table.InitializeMembershipTableAsync(true, cancellationToken);
+        var peers = await stores.OpenAsync("writes", cancellationToken);
+        try
+        {
+            foreach (var peer in peers)
+                await peer.FillAsync(Rows, cancellationToken);
+            await HeartbeatAsync(table, theirs, peers, cancellationToken);
+            await WriteAsync("insert", Ours("InsertRow", table, ours, NewSilo()), Plain(theirs, NewSilo()), [.. peers.Select(peer => Peer(peer, NewSilo(), peer.InsertAsync))], cancellationToken);
+            await WriteAsync("update", Ours("UpdateRow", table, ours, KnownSilo()), Plain(theirs, KnownSilo()), [.. peers.Select(peer => Peer(peer, KnownSilo(), peer.UpdateAsync))], cancellationToken);
+        }
+        finally
+        {
+            foreach (var peer in peers)
+                await peer.DisposeAsync();
+        }
 
-        await HeartbeatAsync(table, theirs, cancellationToken);
-        await WriteAsync("insert", 200, table, ours, theirs, NewSilo(), NewSilo(), cancellationToken);
-        await WriteAsync("update", 200, table, ours, theirs, KnownSilo(), KnownSilo(), cancellationToken);
+        await new MembershipWritesAtOnce(contest, bare, etcd, stores).RunAsync(cancellationToken);
     }
 
     private static Func<MembershipEntry> NewSilo()
@@ -37,55 +49,70 @@ internal sealed class MembershipWrites(Contest contest, BareEtcd bare, EtcdConne
         return () => Silos.Entry(next % Rows, writes: 1 + next++);
     }
 
-    private async Task HeartbeatAsync(EtcdMembershipTable table, EtcdTable theirs, CancellationToken cancellationToken)
+    private async Task HeartbeatAsync(EtcdMembershipTable table, EtcdTable theirs, PeerTable[] peers, CancellationToken cancellationToken)
     {
         var entry = Silos.Entry(0);
         var put = new PutRequest { Key = theirs.Layout.AliveKey(entry.SiloAddress), Value = MembershipCodec.Encode(entry.IAmAliveTime) };
-        var figures = await contest.CompareAsync(
+        await WriteAsync(
             "heartbeat",
-            300,
             new Contender("UpdateIAmAlive", () => table.UpdateIAmAliveAsync(entry, CancellationToken.None)),
-            [new Contender("bare put", async () => await bare.KV.PutAsync(put))],
+            new Contender("bare put", async () => await bare.KV.PutAsync(put)),
+            [.. peers.Select(peer => new Contender(peer.Name, () => peer.Table.UpdateIAmAliveAsync(entry, CancellationToken.None)))],
             cancellationToken);
-        contest.Report.RatioGoal("heartbeat against a bare put", figures[0], Limit);
     }
 
-    private async Task WriteAsync(
-        string @case, int operations, EtcdMembershipTable table, EtcdTable ours, EtcdTable theirs,
-        Func<MembershipEntry> nextOfOurs, Func<MembershipEntry> nextOfTheirs, CancellationToken cancellationToken)
+    private async Task WriteAsync(string @case, Contender ours, Contender plain, Contender[] peers, CancellationToken cancellationToken)
+    {
+        var figures = await contest.CompareAsync(@case, 200, ours, [plain, .. peers], cancellationToken);
+        contest.Report.RatioGoal($"{@case} against a {plain.Name}", figures[0], Limit);
+    }
+
+    private static Contender Ours(string name, EtcdMembershipTable table, EtcdTable rows, Func<MembershipEntry> next)
     {
         MembershipEntry entry = null!;
         EtcdTable.Tokens tokens = null!;
-        TxnRequest request = null!;
-        var library = new Contender(@case == "insert" ? "InsertRow" : "UpdateRow", async () =>
-        {
-            var written = @case == "insert"
-                ? await table.InsertRowAsync(entry, tokens.Next, CancellationToken.None)
-                : await table.UpdateRowAsync(entry, MembershipImage.ETag(tokens.Row), tokens.Next, CancellationToken.None);
-            Check(@case, written);
-        })
+        return new Contender(name, async () => Check(name, tokens.Row == 0
+            ? await table.InsertRowAsync(entry, tokens.Next, CancellationToken.None)
+            : await table.UpdateRowAsync(entry, MembershipImage.ETag(tokens.Row), tokens.Next, CancellationToken.None)))
         {
             Prepare = async () =>
             {
-                entry = nextOfOurs();
-                tokens = await ours.TokensAsync(entry.SiloAddress, cancellationToken);
+                entry = next();
+                tokens = await rows.TokensAsync(entry.SiloAddress, CancellationToken.None);
             },
         };
-        var plain = new Contender("bare transaction", async () => Check(@case, (await bare.KV.TxnAsync(request)).Succeeded))
-        {
-            Prepare = async () =>
-            {
-                var silo = nextOfTheirs();
-                request = theirs.WriteRequest(silo, await theirs.TokensAsync(silo.SiloAddress, cancellationToken));
-            },
-        };
-        var figures = await contest.CompareAsync(@case, operations, library, [plain], cancellationToken);
-        contest.Report.RatioGoal($"{@case} against a bare transaction", figures[0], Limit);
     }
 
-    private static void Check(string @case, bool written)
+    private Contender Plain(EtcdTable rows, Func<MembershipEntry> next)
+    {
+        TxnRequest request = null!;
+        return new Contender("bare transaction", async () => Check("transaction", (await bare.KV.TxnAsync(request)).Succeeded))
+        {
+            Prepare = async () =>
+            {
+                var entry = next();
+                request = rows.WriteRequest(entry, await rows.TokensAsync(entry.SiloAddress, CancellationToken.None));
+            },
+        };
+    }
+
+    private static Contender Peer(PeerTable peer, Func<MembershipEntry> next, Func<MembershipEntry, (TableVersion, string?), Task<bool>> write)
+    {
+        MembershipEntry entry = null!;
+        (TableVersion, string?) tokens = default;
+        return new Contender(peer.Name, async () => peer.Check("write", await write(entry, tokens)))
+        {
+            Prepare = async () =>
+            {
+                entry = next();
+                tokens = await peer.TokensAsync(entry, CancellationToken.None);
+            },
+        };
+    }
+
+    private static void Check(string what, bool written)
     {
         if (!written)
-            throw new InvalidOperationException($"The {@case} was refused: its tokens should have been the latest.");
+            throw new InvalidOperationException($"The {what} was refused: its tokens should have been the latest.");
     }
 }

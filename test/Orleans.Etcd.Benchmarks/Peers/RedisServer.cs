@@ -14,7 +14,12 @@ internal sealed class RedisServer : IAsyncDisposable
 
     private RedisServer(Process process, string directory, int port) => (_process, _directory, Port) = (process, directory, port);
 
-    public int Port { get; }
+    /// <summary>What <c>./run-benchmarks</c> found or installed; null where there is none.</summary>
+    public static string? Binary => Environment.GetEnvironmentVariable("REDIS_SERVER") is { Length: > 0 } path ? path : null;
+
+    public string Address => $"127.0.0.1:{Port}";
+
+    private int Port { get; }
 
     /// <summary>Starts one that keeps all in memory, or one that syncs each write to its append-only file.</summary>
     public static async Task<RedisServer> StartAsync(string binary, string root, bool appendOnly, CancellationToken cancellationToken)

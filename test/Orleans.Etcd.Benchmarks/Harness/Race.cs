@@ -5,14 +5,16 @@ namespace Orleans.Etcd.Benchmarks;
 /// <summary>Many that do something over and over at the same time, for so long; how often each of them did it.</summary>
 internal sealed record Race(TimeSpan Time, long[] Counts)
 {
-    private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(0.5);
+    private static readonly TimeSpan Long = TimeSpan.FromSeconds(2);
+    private static readonly TimeSpan Short = TimeSpan.FromSeconds(0.5);
 
     public double PerSecond => Counts.Sum() / Time.TotalSeconds;
 
     /// <summary>What ends before the warm-up has, or after the time, does not count.</summary>
     public static async Task<Race> RunAsync(IEnumerable<Func<Task>> runners, Settings settings, CancellationToken cancellationToken)
     {
-        var (warmUp, time) = settings.Quick ? (WarmUp / 4, TimeSpan.FromSeconds(0.75)) : (WarmUp, TimeSpan.FromSeconds(4));
+        var (warmUp, time) = settings.Quick ? (WarmUp / 4, Short) : (WarmUp, Long);
         var clock = Stopwatch.StartNew();
         var counts = await Task.WhenAll(runners.Select(run => Task.Run(() => RepeatAsync(run, clock, warmUp, warmUp + time, cancellationToken), cancellationToken)));
         return new Race(time, counts);
@@ -22,18 +24,19 @@ internal sealed record Race(TimeSpan Time, long[] Counts)
     /// One race a round for each, one after another in random order, after a round that does not count; the race is told
     /// its round, the first that counts being 1. Answers what came of them, round by round.
     /// </summary>
-    public static async Task<Dictionary<LockPeer, List<T>>> RoundsAsync<T>(IReadOnlyList<LockPeer> peers, Settings settings, Func<LockPeer, int, Task<T>> race)
+    public static async Task<Dictionary<TRacer, List<TResult>>> RoundsAsync<TRacer, TResult>(IReadOnlyList<TRacer> racers, Settings settings, Func<TRacer, int, Task<TResult>> race)
+        where TRacer : notnull
     {
-        var results = peers.ToDictionary(peer => peer, _ => new List<T>());
-        LockPeer[] turns = [.. peers];
+        var results = racers.ToDictionary(racer => racer, _ => new List<TResult>());
+        TRacer[] turns = [.. racers];
         for (var round = settings.Quick ? 1 : 0; round <= settings.Rounds; round++)
         {
             Random.Shared.Shuffle(turns);
-            foreach (var peer in turns)
+            foreach (var racer in turns)
             {
-                var result = await race(peer, round);
+                var result = await race(racer, round);
                 if (round > 0)
-                    results[peer].Add(result);
+                    results[racer].Add(result);
             }
         }
 

@@ -1,0 +1,49 @@
+using BenchmarkDotNet.Columns;
+using BenchmarkDotNet.Configs;
+using BenchmarkDotNet.Diagnosers;
+using BenchmarkDotNet.Jobs;
+using BenchmarkDotNet.Loggers;
+using BenchmarkDotNet.Running;
+using BenchmarkDotNet.Toolchains.InProcess.NoEmit;
+using Orleans.Configuration;
+using Orleans.Etcd.Testing;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>What the paths allocate that ask nobody and are taken often, by BenchmarkDotNet, in this process, which is the host.</summary>
+internal sealed class AllocationsBenchmark : IBenchmark
+{
+    public string Name => "allocations";
+
+    public string Summary => "bytes and nanoseconds of what is read locally and often: gateway list, config view, row encoding";
+
+    public async Task RunAsync(Contest contest, CancellationToken cancellationToken)
+    {
+        await using var server = await EtcdServer.StartAsync(new EtcdServerOptions { BinaryPath = Repository.Etcd(), DataDirectory = Repository.Data() }, cancellationToken);
+        using var bare = new BareEtcd(server);
+        await using var etcd = new EtcdConnection(new EtcdOptions { Endpoints = { server.Endpoint.ToString() } });
+        await using var hosts = await ConfigHosts.StartAsync(server.Endpoint, cancellationToken);
+        await using var paths = await LocalPaths.Subjects.StartAsync(bare, etcd, hosts, cancellationToken);
+        LocalPaths.Current = paths;
+
+        var rounds = contest.Settings.Rounds;
+        var job = Job.Default.WithToolchain(InProcessNoEmitToolchain.Instance).WithWarmupCount(contest.Settings.Quick ? 1 : 3).WithIterationCount(Math.Max(rounds, 3));
+        if (contest.Settings.Quick)
+            job = job.WithIterationTime(Perfolizer.Horology.TimeInterval.FromMilliseconds(50));
+        var config = ManualConfig.CreateEmpty()
+            .AddJob(job)
+            .AddDiagnoser(MemoryDiagnoser.Default)
+            .AddColumnProvider(DefaultColumnProviders.Instance)
+            .AddLogger(NullLogger.Instance)
+            .WithOptions(ConfigOptions.DisableLogFile)
+            .WithArtifactsPath(Path.Combine(Repository.Artifacts, "BenchmarkDotNet"));
+        foreach (var report in BenchmarkRunner.Run<LocalPaths>(config).Reports)
+        {
+            var what = report.BenchmarkCase.Descriptor.WorkloadMethodDisplayInfo.Trim('\'');
+            if (report.ResultStatistics is not { } statistics || report.GcStats.GetBytesAllocatedPerOperation(report.BenchmarkCase) is not { } bytes)
+                throw new InvalidOperationException($"{what} could not be measured: {string.Join(' ', report.ExecuteResults.SelectMany(result => result.Errors))}");
+            contest.Add(what, "bytes", "library", null, [bytes], []);
+            contest.Add(what, "ns", "library", null, [.. statistics.OriginalValues], []);
+        }
+    }
+}

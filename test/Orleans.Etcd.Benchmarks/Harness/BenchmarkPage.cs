@@ -1,0 +1,79 @@
+using System.Text;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>Writes docs/benchmarks.md, and the plot of growth beside it, from the last run of each benchmark.</summary>
+internal static class BenchmarkPage
+{
+    private const string PlotName = "growth.svg";
+
+    /// <summary>Answers the path of the page.</summary>
+    public static string Write(IReadOnlyList<RunResult> results)
+    {
+        var page = new StringBuilder();
+        page.AppendLine("# Benchmarks");
+        page.AppendLine();
+        page.AppendLine("Written by `./run-benchmarks all` (or `./run-benchmarks docs`, from the last run of each); edits are lost. Ours and the others do");
+        page.AppendLine("the same in turn, in random order, round after round, after a round that does not count. A ratio is ours over theirs, taken");
+        page.AppendLine("round by round: its median, and its least and greatest. Machines differ and are noisy: only ratios mean something elsewhere.");
+        page.AppendLine("\"Bare\" is etcd's generated client on a plain channel. Units are in the name of the metric; p50 and p99 are latencies of one");
+        page.AppendLine("operation in flight unless the case says otherwise.");
+        foreach (var result in results)
+            Append(page, result);
+        var path = Path.Combine(Repository.Docs, "benchmarks.md");
+        File.WriteAllText(path, page.ToString());
+        if (results.FirstOrDefault(result => result.Name == GrowthBenchmark.BenchmarkName) is { } growth)
+            File.WriteAllText(Path.Combine(Repository.Docs, PlotName), GrowthPlot.Draw(growth.Figures));
+        return path;
+    }
+
+    private static void Append(StringBuilder page, RunResult result)
+    {
+        page.AppendLine();
+        page.AppendLine($"## {result.Name}");
+        page.AppendLine();
+        page.AppendLine($"{char.ToUpperInvariant(result.Summary[0])}{result.Summary[1..]}. `./run-benchmarks {result.Name}`, {result.Context.Date:yyyy-MM-dd}, {result.Context.Machine};");
+        page.AppendLine($"{string.Join(", ", result.Context.Versions.Select(pair => $"{pair.Key} {pair.Value}"))}.");
+        if (result.Name == GrowthBenchmark.BenchmarkName)
+        {
+            page.AppendLine();
+            page.AppendLine($"![How the cost of each operation grows with the number of things]({PlotName})");
+        }
+
+        if (result.Goals.Count > 0)
+        {
+            Table(page, ["goal", "", "found"], result.Goals.Select(goal => new[] { goal.Goal, goal.Met ? "met" : "**missed**", goal.Found }));
+        }
+
+        Table(
+            page,
+            ["case", "metric", "ours", "against", "ours, median", "theirs, median", "ratio (least-greatest)", "rounds"],
+            result.Figures.Select(figure => new[]
+            {
+                figure.Case, $"`{figure.Metric}`", figure.Subject, figure.Against == Figure.Nobody ? "" : figure.Against, Ours(figure),
+                figure.TheirsMedian is null ? "" : Report.Number(figure.TheirsMedian), Ratio(figure), $"{figure.Rounds}",
+            }));
+        if (result.Notes.Count == 0)
+            return;
+        page.AppendLine();
+        foreach (var note in result.Notes)
+            page.AppendLine($"- {note}");
+    }
+
+    private static string Ours(Figure figure) => figure.TheirsMedian is null
+        ? $"{Report.Number(figure.OursMedian)} ({Report.Number(figure.OursMin)}-{Report.Number(figure.OursMax)})"
+        : Report.Number(figure.OursMedian);
+
+    private static string Ratio(Figure figure) => figure.RatioMedian is null
+        ? ""
+        : $"{Report.Number(figure.RatioMedian)} ({Report.Number(figure.RatioMin)}-{Report.Number(figure.RatioMax)})";
+
+    private static void Table(StringBuilder page, string[] header, IEnumerable<string[]> rows)
+    {
+        page.AppendLine();
+        page.AppendLine($"| {string.Join(" | ", header)} |");
+        page.AppendLine($"|{string.Concat(Enumerable.Repeat("---|", header.Length))}");
+        foreach (var row in rows)
+            page.AppendLine($"| {string.Join(" | ", row)} |");
+    }
+}

@@ -1,0 +1,126 @@
+using Microsoft.Extensions.Hosting;
+using Npgsql;
+using Orleans.Etcd.Testing;
+using StackExchange.Redis;
+
+namespace Orleans.Etcd.Benchmarks;
+
+/// <summary>Those of the stores that this machine has: what is missing is said and left out.</summary>
+internal sealed class PeerStores : IAsyncDisposable
+{
+    private readonly List<PeerStore> _all = [];
+
+    public IReadOnlyList<PeerStore> All => _all;
+
+    public static async Task<PeerStores> StartAsync(string data, Report report, CancellationToken cancellationToken)
+    {
+        var stores = new PeerStores();
+        try
+        {
+            if (RedisServer.Binary is { } redis)
+            {
+                stores._all.Add(await RedisAsync("Redis, no fsync", redis, data, appendOnly: false, cancellationToken));
+                stores._all.Add(await RedisAsync("Redis, AOF fsync always", redis, data, appendOnly: true, cancellationToken));
+            }
+            else
+            {
+                report.Note("Redis is left out: there is no redis-server on this machine.");
+            }
+
+            if (await TryPostgresAsync(data, report, cancellationToken) is { } postgres)
+                stores._all.Add(postgres);
+            return stores;
+        }
+        catch
+        {
+            await stores.DisposeAsync();
+            throw;
+        }
+    }
+
+    /// <summary>The tables of one cluster, one in each of the stores.</summary>
+    public async Task<PeerTable[]> OpenAsync(string clusterId, CancellationToken cancellationToken)
+    {
+        var tables = new List<PeerTable>();
+        foreach (var store in _all)
+            tables.Add(await store.OpenAsync(clusterId, cancellationToken));
+        return [.. tables];
+    }
+
+    public async ValueTask DisposeAsync()
+    {
+        foreach (var store in _all)
+            await store.DisposeAsync();
+    }
+
+    private static async Task<PeerStore> RedisAsync(string name, string binary, string data, bool appendOnly, CancellationToken cancellationToken)
+    {
+        var server = await RedisServer.StartAsync(binary, data, appendOnly, cancellationToken);
+        try
+        {
+            var connection = await ConnectionMultiplexer.ConnectAsync(server.Address);
+            return new PeerStore(name, silo => silo.UseRedisClustering(server.Address), RewriteAsync, connection, server);
+
+            async Task RewriteAsync(string clusterId)
+            {
+                var database = connection.GetDatabase();
+                var key = connection.GetServers()[0].Keys(pattern: $"*{clusterId}*").Single();
+                await database.HashSetAsync(key, await database.HashGetAllAsync(key));
+            }
+        }
+        catch
+        {
+            await server.DisposeAsync();
+            throw;
+        }
+    }
+
+    private static async Task<PeerStore?> TryPostgresAsync(string data, Report report, CancellationToken cancellationToken)
+    {
+        if (OrleansSql.Folder is not { } folder)
+        {
+            report.Note("PostgreSQL's membership is left out: ORLEANS_SQL_DIR names no folder with Orleans' scripts for it, which are not in its package.");
+            return null;
+        }
+
+        if (PostgresServer.Binaries is not { } binaries)
+        {
+            report.Note("PostgreSQL is left out: it is not on this machine.");
+            return null;
+        }
+
+        try
+        {
+            var server = await PostgresServer.StartAsync(binaries, data, cancellationToken);
+            try
+            {
+                var source = NpgsqlDataSource.Create(server.ConnectionString);
+                await OrleansSql.RunAsync(source, folder, cancellationToken);
+                return new PeerStore("PostgreSQL", UseServer, RewriteAsync, source, server);
+
+                async Task RewriteAsync(string clusterId)
+                {
+                    await using var command = source.CreateCommand("UPDATE OrleansMembershipTable SET IAmAliveTime = IAmAliveTime WHERE DeploymentId = $1");
+                    command.Parameters.AddWithValue(clusterId);
+                    await command.ExecuteNonQueryAsync(CancellationToken.None);
+                }
+            }
+            catch
+            {
+                await server.DisposeAsync();
+                throw;
+            }
+
+            void UseServer(ISiloBuilder silo) => silo.UseAdoNetClustering(options =>
+            {
+                options.Invariant = "Npgsql";
+                options.ConnectionString = server.ConnectionString;
+            });
+        }
+        catch (Exception exception) when (exception is PostgresServerException or EtcdServerException)
+        {
+            report.Note($"PostgreSQL is left out: {exception.Message}");
+            return null;
+        }
+    }
+}
