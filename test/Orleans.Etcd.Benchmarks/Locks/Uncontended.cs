@@ -25,7 +25,8 @@ internal sealed class Uncontended(Contest contest, BareEtcd bare, LockHost host,
 
     private async Task CompareAsync(string @case, int names, CancellationToken cancellationToken)
     {
-        var others = await Task.WhenAll(peers.All.Select(peer => peer.CycleAsync(Name(peer.Name))));
+        var transactions = new BareWrites(bare).Transactions;
+        var others = await Task.WhenAll(peers.All.Prepend(transactions).Select(peer => peer.CycleAsync(Name(peer.Name))));
         await CompareAsync("grain", host.Grain(Name("grain")), host.SiloCall);
         await CompareAsync("client", await host.Client.CycleAsync(Name(host.Client.Name)), host.ClientCall);
 

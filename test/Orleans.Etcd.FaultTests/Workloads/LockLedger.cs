@@ -11,6 +11,7 @@ internal class LockLedger(bool isFenced = true, History? history = null) : ILock
 {
     private readonly object _lock = new();
     private readonly ConcurrentQueue<Hold> _holds = [];
+    private readonly HashSet<Hold> _told = [];
     private readonly ConcurrentQueue<int> _added = [];
     private readonly ConcurrentQueue<(long At, string Where, string Problem)> _failures = [];
     private readonly ConcurrentQueue<(long At, string Where, TimeSpan By)> _overran = [];
@@ -56,6 +57,13 @@ internal class LockLedger(bool isFenced = true, History? history = null) : ILock
 
     public Task Held(Hold hold)
     {
+        lock (_lock)
+        {
+            // It is told again where the answer was lost.
+            if (!_told.Add(hold))
+                return Task.CompletedTask;
+        }
+
         _holds.Enqueue(hold);
         history?.Add(new Step(0, Capability(hold.Kind)) { Invoked = hold.Asked, Ended = hold.Until });
         return Task.CompletedTask;

@@ -83,6 +83,12 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, str
 
     private static readonly TimeSpan ReleaseTimeout = new EtcdLockOptions().ReleaseTimeout;
 
+    // Orleans loses a call to a client together with the silo that was its way there, and says so after 30 s. For so long nobody
+    // is to hold a lock in which others take part.
+    private static readonly TimeSpan LedgerTimeout = TimeSpan.FromSeconds(10);
+
+    private const int LedgerAttempts = 2;
+
     /// <summary>Where a contender is that is a grain.</summary>
     public const string InSilo = "silo";
 
@@ -114,24 +120,28 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, str
         {
             if (exception is not OperationCanceledException)
                 await ledger.Failed(where, $"{exception.GetType().Name}: {exception.Message}");
-            await SeeAsync(asked, within);
+            await SeeAsync(asked, within, Now);
             await Task.Delay(20, CancellationToken.None);
             return false;
         }
 
         var from = Now;
+        Hold hold;
+        long released;
         try
         {
-            await SeeAsync(asked, within);
-            await HoldAsync(handle, asked, from);
+            hold = await HoldAsync(handle, asked, from);
         }
         finally
         {
-            var released = Now;
+            released = Now;
             await handle.DisposeAsync();
-            await SeeAsync(released, ReleaseTimeout);
         }
 
+        var freed = Now;
+        await SeeAsync(asked, within, from);
+        await SeeAsync(released, ReleaseTimeout, freed);
+        await TellAsync(hold);
         Count++;
         // Whoever lets go stands back, so that others come to it.
         await Task.Delay(Random.Shared.Next(150), CancellationToken.None);
@@ -139,13 +149,30 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, str
     }
 
     /// <summary>Tells of what went on for longer than it was to.</summary>
-    private async Task SeeAsync(long since, TimeSpan limit)
+    private async Task SeeAsync(long since, TimeSpan limit, long until)
     {
-        if (TimeSpan.FromMicroseconds(Now - since) is var took && took > limit + Grace)
+        if (TimeSpan.FromMicroseconds(until - since) is var took && took > limit + Grace)
             await ledger.Overran(where, took - limit);
     }
 
-    private async Task HoldAsync(ILockHandle handle, long asked, long from)
+    /// <summary>Says that it was held; who hears it twice counts it once.</summary>
+    private async Task TellAsync(Hold hold)
+    {
+        for (var attempt = 1; ; attempt++)
+        {
+            try
+            {
+                await ledger.Held(hold).WaitAsync(LedgerTimeout);
+                return;
+            }
+            catch (Exception exception) when (exception is OrleansException or TimeoutException && attempt < LedgerAttempts)
+            {
+                // Lost, it or its answer.
+            }
+        }
+    }
+
+    private async Task<Hold> HoldAsync(ILockHandle handle, long asked, long from)
     {
         var told = 0L;
         await using var loss = handle.LostToken.Register(() => Interlocked.CompareExchange(ref told, Now, 0));
@@ -166,7 +193,7 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, str
         }
 
         var ended = Now;
-        await ledger.Held(new Hold(kind, handle.FencingToken, asked, from, until, Volatile.Read(ref told) is var at and not 0 ? at : null, ended, where));
+        return new Hold(kind, handle.FencingToken, asked, from, until, Volatile.Read(ref told) is var at and not 0 ? at : null, ended, where);
 
         void Believe()
         {
@@ -178,8 +205,8 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, str
 
     private async Task AddAsync(long token, Action believe)
     {
-        var element = await ledger.NewElement();
-        if (await ledger.Read(token) is not { } elements)
+        var element = await ledger.NewElement().WaitAsync(LedgerTimeout);
+        if (await ledger.Read(token).WaitAsync(LedgerTimeout) is not { } elements)
             return;
         believe();
         // Now and then for as long as may be, which is longer than it may be believed in after its lease is gone.
@@ -189,7 +216,7 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, str
         if (Random.Shared.Next(3) == 0)
             await Task.Delay(Random.Shared.Next(1, 5));
         believe();
-        if (await ledger.Write(token, [.. elements, element]))
-            await ledger.Added(element);
+        if (await ledger.Write(token, [.. elements, element]).WaitAsync(LedgerTimeout))
+            await ledger.Added(element).WaitAsync(LedgerTimeout);
     }
 }
