@@ -20,31 +20,40 @@ var chosen = benchmarks.Where(benchmark => settings.Name is Settings.All || benc
 if (chosen.Length == 0 && settings.Name != Settings.Docs)
     return 2;
 
-// A signal ends the run through its `await using`s, so that the servers that it started end too.
+// A signal ends the run through its `await using`s, so that the servers that it started end too; a second one at once.
 using var stop = new CancellationTokenSource();
 void Stop(PosixSignalContext signal)
 {
-    signal.Cancel = true;
+    signal.Cancel = !stop.IsCancellationRequested;
     stop.Cancel();
 }
 
 using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
 using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
-var countsMet = true;
-try
+using var hangup = PosixSignalRegistration.Create(PosixSignal.SIGHUP, Stop);
+var isGood = true;
+foreach (var benchmark in chosen)
 {
-    foreach (var benchmark in chosen)
-        countsMet &= await RunAsync(benchmark, settings, stop.Token);
-}
-catch (OperationCanceledException) when (stop.IsCancellationRequested)
-{
-    return 130;
+    try
+    {
+        isGood &= await RunAsync(benchmark, settings, stop.Token);
+    }
+    catch (Exception) when (stop.IsCancellationRequested)
+    {
+        return 130;
+    }
+    catch (Exception exception)
+    {
+        // The others are still of interest.
+        Console.Error.WriteLine($"\n{benchmark.Name} failed: {exception}");
+        isGood = false;
+    }
 }
 
-if (settings.Name is Settings.Docs || (settings.Name is Settings.All && !settings.Quick))
+if (settings.Name is Settings.Docs || (settings.Name is Settings.All && settings.IsKept))
     Console.WriteLine($"\nWrote {BenchmarkPage.Write([.. benchmarks.Select(benchmark => RunResult.TryLoad(benchmark.Name)).OfType<RunResult>()])}.");
 // A ratio depends on the machine and on what else it does; a count does not.
-return countsMet ? 0 : 1;
+return isGood ? 0 : 1;
 
 static async Task<bool> RunAsync(IBenchmark benchmark, Settings settings, CancellationToken cancellationToken)
 {
@@ -53,13 +62,13 @@ static async Task<bool> RunAsync(IBenchmark benchmark, Settings settings, Cancel
     Console.WriteLine($"\n{benchmark.Name}: {benchmark.Summary}\n{context.Machine}; {string.Join(", ", context.Versions.Select(pair => $"{pair.Key} {pair.Value}"))}");
     await benchmark.RunAsync(new Contest(benchmark.Name, settings, report), cancellationToken);
     report.Print();
-    if (settings.Quick)
+    if (!settings.IsKept)
     {
-        Console.WriteLine("\nThis was a quick run: it shows that all works, not how fast, and is not kept.");
+        Console.WriteLine($"\nFewer than {Settings.LeastRounds} rounds show that all works, and not how fast: they are not kept.");
         return report.CountsMet;
     }
 
-    report.Append(settings.JsonFile);
+    report.Append(settings.JsonFile, context);
     new RunResult(benchmark.Name, benchmark.Summary, context, report.Notes, report.Figures, report.Goals).Save();
     Console.WriteLine($"\nAppended to {settings.JsonFile}.");
     return report.CountsMet;

@@ -1,15 +1,14 @@
 using BenchmarkDotNet.Attributes;
 using Google.Protobuf;
 using Microsoft.Extensions.DependencyInjection;
-using Microsoft.Extensions.Logging.Abstractions;
-using Microsoft.Extensions.Options;
-using Orleans.Configuration;
 
 namespace Orleans.Etcd.Benchmarks;
 
 /// <summary>Found by BenchmarkDotNet, which makes it by itself; what it measures is therefore static.</summary>
 public class LocalPaths
 {
+    public const string ViewGet = "IConfigView.Get";
+
     private const string Key = "max-open";
     private const int Gateways = 100;
 
@@ -23,7 +22,7 @@ public class LocalPaths
     [Benchmark(Description = "GetGateways, 100")]
     public int GetGateways() => _subjects.Gateways.GetGatewaysAsync().GetAwaiter().GetResult().Count;
 
-    [Benchmark(Description = "IConfigView.Get")]
+    [Benchmark(Description = ViewGet)]
     public int Get() => _subjects.View.Get(Key)!.Bytes.Length;
 
     [Benchmark(Description = "IConfigView.Get<int>")]
@@ -71,7 +70,7 @@ public class LocalPaths
         {
             var cluster = new EtcdTable(bare, etcd, "allocations");
             await cluster.FillAsync(LocalPaths.Gateways, cancellationToken);
-            var gateways = new EtcdGatewayListProvider(etcd, Options.Create(cluster.Cluster), Options.Create(new GatewayOptions()), NullLogger<EtcdGatewayListProvider>.Instance);
+            var gateways = cluster.OpenGateways();
             await gateways.GetGatewaysAsync(cancellationToken);
 
             var (serving, _) = await hosts.SilosAsync(Namespace);

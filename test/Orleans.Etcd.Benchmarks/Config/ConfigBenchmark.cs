@@ -1,5 +1,3 @@
-using Orleans.Etcd.Testing;
-
 namespace Orleans.Etcd.Benchmarks;
 
 /// <summary>Configuration: how soon a change is told, to how many, and what it costs to read.</summary>
@@ -11,7 +9,7 @@ internal sealed class ConfigBenchmark : IBenchmark
 
     public async Task RunAsync(Contest contest, CancellationToken cancellationToken)
     {
-        await using var server = await EtcdServer.StartAsync(new EtcdServerOptions { BinaryPath = Repository.Etcd(), DataDirectory = Repository.Data() }, cancellationToken);
+        await using var server = await BenchmarkEtcd.StartAsync(cancellationToken);
         using var bare = new BareEtcd(server);
         await using var hosts = await ConfigHosts.StartAsync(server.Endpoint, cancellationToken);
         await new PutToObserver(contest, bare, hosts).RunAsync(cancellationToken);

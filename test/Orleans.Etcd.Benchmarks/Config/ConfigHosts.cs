@@ -1,9 +1,6 @@
-using System.Net;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
-using Microsoft.Extensions.Logging;
 using Orleans.Configuration;
-using Orleans.Etcd.Testing;
 
 namespace Orleans.Etcd.Benchmarks;
 
@@ -16,25 +13,12 @@ internal sealed class ConfigHosts : IAsyncDisposable
     private ConfigHosts(Uri etcd)
     {
         Id = $"config-{Guid.NewGuid():N}";
-        // The defaults of a host watch all files under the working directory, of which etcd writes many.
-        _silos = [.. Enumerable.Range(0, 2).Select(_ => new HostBuilder()
-            .ConfigureLogging(logging => logging.ClearProviders())
-            .UseOrleans(silo => silo
-                .UseEtcdClustering(etcd.ToString())
-                .AddEtcdConfig()
-                .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = Id)
-                .ConfigureEndpoints(IPAddress.Loopback, LoopbackPort.Take(), LoopbackPort.Take()))
-            .Build())];
-        _client = new HostBuilder()
-            .ConfigureLogging(logging => logging.ClearProviders())
-            .UseOrleansClient(client => client
-                .UseEtcdClustering(etcd.ToString())
-                .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = Id))
-            .Build();
+        _silos = [.. Enumerable.Range(0, 2).Select(_ => BenchmarkHost.Silo(Id, silo => silo.UseEtcdClustering(etcd.ToString()).AddEtcdConfig()))];
+        _client = BenchmarkHost.Client(Id, client => client.UseEtcdClustering(etcd.ToString()));
     }
 
     /// <summary>The service's and the cluster's.</summary>
-    public string Id { get; }
+    private string Id { get; }
 
     public IClusterClient Client => _client.Services.GetRequiredService<IClusterClient>();
 
@@ -54,6 +38,10 @@ internal sealed class ConfigHosts : IAsyncDisposable
             throw;
         }
     }
+
+    /// <summary>The key under which a namespace has a value.</summary>
+    public string KeyOf(string name, string key) =>
+        new ConfigLayout(EtcdKeys.Config(EtcdOptions.DefaultKeyPrefix, Id), EtcdKeys.ConfigHistory(EtcdOptions.DefaultKeyPrefix, Id), name).Prefix + key;
 
     /// <summary>The services of the silo that serves the namespace, and those of the other.</summary>
     public async Task<(IServiceProvider Serving, IServiceProvider Other)> SilosAsync(string name)

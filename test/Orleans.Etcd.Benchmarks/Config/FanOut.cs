@@ -13,14 +13,16 @@ internal sealed class FanOut(Contest contest, ConfigHosts hosts)
     {
         foreach (var count in counts)
         {
-            var (name, told) = ($"fan-out-{count}", new Everybody(count));
+            var (name, told, known) = ($"fan-out-{count}", new Everybody(count), new Everybody(count));
             var config = hosts.Client.GetGrain<IConfigGrain>(name);
             var crowd = hosts.Client.GetGrain<ICrowdGrain>(count);
-            var observers = Enumerable.Range(0, count).Select(_ => new Observer(told)).ToArray();
+            var observers = Enumerable.Range(0, count).Select(_ => new Observer(told, known)).ToArray();
             // Nobody but we hold them.
             IConfigObserver[] references = [.. observers.Select(hosts.Client.CreateObjectReference<IConfigObserver>)];
             await Task.WhenAll(observers.Select(observer => crowd.Join(hosts.Client.CreateObjectReference<ICrowdObserver>(observer))));
 
+            // A change that comes before an observer's first snapshot is in that, and never told.
+            await known.TimeAsync(() => Task.WhenAll(references.Select(reference => config.Subscribe(reference))), cancellationToken);
             List<double> ours = [], theirs = [];
             for (var round = -1; round < contest.Settings.Rounds; round++)
             {
@@ -68,19 +70,17 @@ internal sealed class FanOut(Contest contest, ConfigHosts hosts)
         }
     }
 
-    private sealed class Observer(Everybody everybody) : IConfigObserver, ICrowdObserver
+    private sealed class Observer(Everybody told, Everybody known) : IConfigObserver, ICrowdObserver
     {
         public Task OnConfig(ConfigNotification notification)
         {
-            // The first one comes when nobody counts.
-            if (notification.Snapshot is null)
-                everybody.Told();
+            (notification.Snapshot is null ? told : known).Told();
             return Task.CompletedTask;
         }
 
         public Task OnNews(string news)
         {
-            everybody.Told();
+            told.Told();
             return Task.CompletedTask;
         }
     }

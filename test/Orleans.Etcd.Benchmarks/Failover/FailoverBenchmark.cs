@@ -1,5 +1,4 @@
 using System.Globalization;
-using Orleans.Etcd.Testing;
 
 namespace Orleans.Etcd.Benchmarks;
 
@@ -22,13 +21,13 @@ internal sealed class FailoverBenchmark : IBenchmark
 
     public async Task RunAsync(Contest contest, CancellationToken cancellationToken)
     {
-        var data = Repository.Data();
-        await using var server = await EtcdServer.StartAsync(new EtcdServerOptions { BinaryPath = Repository.Etcd(), DataDirectory = data }, cancellationToken);
-        await using var redis = RedisServer.Binary is { } binary ? await RedisServer.StartAsync(binary, data, appendOnly: false, cancellationToken) : null;
+        await using var server = await BenchmarkEtcd.StartAsync(cancellationToken);
+        await using var redis = RedisServer.Binary is { } binary ? await RedisServer.StartAsync(binary, appendOnly: false, cancellationToken) : null;
         if (redis is null)
-            contest.Report.Note("Redis is left out: there is no redis-server on this machine.");
+            contest.Report.Note(RedisServer.Missing);
         await new JoinAtOnce(contest, server.Endpoint, redis?.Address).RunAsync(cancellationToken);
-        await KillAsync(contest, server.Endpoint, redis?.Address, cancellationToken);
+        // Orleans' probes take too long to be shown quickly.
+        await KillAsync(contest, server.Endpoint, contest.Settings.Quick ? null : redis?.Address, cancellationToken);
     }
 
     private static async Task KillAsync(Contest contest, Uri etcd, string? redis, CancellationToken cancellationToken)

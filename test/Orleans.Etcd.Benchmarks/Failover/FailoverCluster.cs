@@ -1,8 +1,6 @@
 using System.Diagnostics;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
-using Microsoft.Extensions.Logging;
-using Orleans.Configuration;
 using Orleans.Etcd.Testing;
 using Orleans.Etcd.Tests.Silo;
 
@@ -11,27 +9,22 @@ namespace Orleans.Etcd.Benchmarks;
 /// <summary>Three silo processes and a client over one provider, all with that provider's and Orleans' default options.</summary>
 internal sealed class FailoverCluster : IAsyncDisposable
 {
+    public const string RedisName = "Clustering.Redis, no fsync";
+
     private static readonly TimeSpan Limit = TimeSpan.FromMinutes(3);
     private static readonly TimeSpan CallEvery = TimeSpan.FromMilliseconds(50);
 
     private readonly Dictionary<string, string> _settings;
     private readonly List<SiloProcess> _silos = [];
+    private readonly List<SiloProcess> _all = [];
     private readonly IHost _client;
-    private int _started;
 
     private FailoverCluster(string name, string setting, string address, Action<IClientBuilder> provider)
     {
         Name = name;
         var id = $"failover-{Guid.NewGuid():N}";
         _settings = new Dictionary<string, string> { [setting] = address, ["ClusterId"] = id, ["DefaultProbes"] = "true" };
-        var builder = Host.CreateApplicationBuilder();
-        builder.Logging.ClearProviders();
-        builder.UseOrleansClient(client =>
-        {
-            provider(client);
-            client.Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = id);
-        });
-        _client = builder.Build();
+        _client = BenchmarkHost.Client(id, provider);
     }
 
     public string Name { get; }
@@ -40,7 +33,7 @@ internal sealed class FailoverCluster : IAsyncDisposable
         StartAsync(new FailoverCluster("Orleans.Etcd", "Endpoints", endpoint.ToString(), client => client.UseEtcdClustering(endpoint.ToString())));
 
     public static Task<FailoverCluster> OverRedisAsync(string address) =>
-        StartAsync(new FailoverCluster("Clustering.Redis", "Redis", address, client => client.UseRedisClustering(address)));
+        StartAsync(new FailoverCluster(RedisName, "Redis", address, client => client.UseRedisClustering(address)));
 
     /// <summary>
     /// After so long kills one of the three, the one that has been there for the longest or the shortest time, lets another join, and
@@ -69,7 +62,7 @@ internal sealed class FailoverCluster : IAsyncDisposable
 
     public async ValueTask DisposeAsync()
     {
-        foreach (var silo in _silos)
+        foreach (var silo in _all)
             await silo.DisposeAsync();
         await ((IAsyncDisposable)_client).DisposeAsync();
     }
@@ -92,8 +85,12 @@ internal sealed class FailoverCluster : IAsyncDisposable
         }
     }
 
-    private Task<SiloProcess> StartSiloAsync() =>
-        SiloProcess.StartAsync($"silo{++_started}", _settings, LoopbackPort.Take(), LoopbackPort.Take());
+    private async Task<SiloProcess> StartSiloAsync()
+    {
+        var silo = await SiloProcess.StartAsync($"silo{_all.Count + 1}", _settings, LoopbackPort.Take(), LoopbackPort.Take());
+        _all.Add(silo);
+        return silo;
+    }
 
     /// <summary>When the last of the silos that are left saw it.</summary>
     private async Task<DateTimeOffset> SeenAsync(SiloProcess silo, SiloStatus status)

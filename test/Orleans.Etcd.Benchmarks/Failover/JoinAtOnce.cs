@@ -1,11 +1,7 @@
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
-using System.Net;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
-using Microsoft.Extensions.Logging;
-using Orleans.Configuration;
-using Orleans.Etcd.Testing;
 
 namespace Orleans.Etcd.Benchmarks;
 
@@ -23,7 +19,7 @@ internal sealed class JoinAtOnce(Contest contest, Uri etcd, string? redis)
         var ours = new Way("Orleans.Etcd", silo => UseEtcd(silo));
         List<Way> others = [new Way("Orleans.Etcd without push", silo => Unpush(UseEtcd(silo)))];
         if (redis is not null)
-            others.Add(new Way("Clustering.Redis", silo => silo.UseRedisClustering(redis)));
+            others.Add(new Way(FailoverCluster.RedisName, silo => silo.UseRedisClustering(redis)));
         var results = new[] { ours }.Concat(others).ToDictionary(way => way, _ => new List<(double Seconds, long Conflicts)>());
         // Whichever is first also pays for what .NET compiles.
         await JoinAsync(silos: 3, ours, cancellationToken);
@@ -62,7 +58,7 @@ internal sealed class JoinAtOnce(Contest contest, Uri etcd, string? redis)
         listener.Start();
 
         var id = $"join-{Guid.NewGuid():N}";
-        var hosts = Enumerable.Range(0, silos).Select(_ => Build(id, way)).ToList();
+        var hosts = Enumerable.Range(0, silos).Select(_ => BenchmarkHost.Silo(id, way.Provider)).ToList();
         try
         {
             var clock = Stopwatch.StartNew();
@@ -89,19 +85,6 @@ internal sealed class JoinAtOnce(Contest contest, Uri etcd, string? redis)
 
     private static bool SeesAll(IHost host, int silos) =>
         host.Services.GetRequiredService<IClusterMembershipService>().CurrentSnapshot.Members.Values.Count(member => member.Status == SiloStatus.Active) == silos;
-
-    private static IHost Build(string id, Way way)
-    {
-        var builder = Host.CreateApplicationBuilder();
-        builder.Logging.ClearProviders();
-        builder.UseOrleans(silo =>
-        {
-            way.Provider(silo);
-            silo.Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = id);
-            silo.ConfigureEndpoints(IPAddress.Loopback, LoopbackPort.Take(), LoopbackPort.Take());
-        });
-        return builder.Build();
-    }
 
     /// <summary>Where the silos keep their membership.</summary>
     private sealed record Way(string Name, Action<ISiloBuilder> Provider);

@@ -59,7 +59,7 @@ internal sealed class GrowingNamespaces(ConfigHosts hosts, BareEtcd bare) : IGro
     }
 
     private Task WriteAsync(string name, string value) =>
-        bare.KV.PutAsync(new() { Key = ByteString.CopyFromUtf8($"orleans/{hosts.Id}/config/{name}/a"), Value = ByteString.CopyFromUtf8(value) }).ResponseAsync;
+        bare.KV.PutAsync(new() { Key = ByteString.CopyFromUtf8(hosts.KeyOf(name, "a")), Value = ByteString.CopyFromUtf8(value) }).ResponseAsync;
 
     private IConfigGrain Config(string name) => hosts.Client.GetGrain<IConfigGrain>(name);
 }

@@ -1,4 +1,3 @@
-using Orleans.Configuration;
 using Orleans.Etcd.Testing;
 
 namespace Orleans.Etcd.Benchmarks;
@@ -16,7 +15,7 @@ internal sealed class GrowingSessions(EtcdConnection etcd) : IGrowing
 
     public static async Task<IGrowing> StartAsync(EtcdServer server, BareEtcd bare, CancellationToken cancellationToken)
     {
-        var growing = new GrowingSessions(new EtcdConnection(new EtcdOptions { Endpoints = { server.Endpoint.ToString() } }));
+        var growing = new GrowingSessions(BenchmarkEtcd.Connect(server));
         await growing.GrantAndRevokeAsync();
         return growing;
     }

@@ -1,6 +1,3 @@
-using Microsoft.Extensions.Logging.Abstractions;
-using Microsoft.Extensions.Options;
-using Orleans.Configuration;
 using Orleans.Etcd.Testing;
 
 namespace Orleans.Etcd.Benchmarks;
@@ -16,10 +13,10 @@ internal sealed class GrowingSilos : IGrowing
 
     private GrowingSilos(EtcdServer server, BareEtcd bare)
     {
-        _etcd = new EtcdConnection(new EtcdOptions { Endpoints = { server.Endpoint.ToString() } });
+        _etcd = BenchmarkEtcd.Connect(server);
         _rows = new EtcdTable(bare, _etcd, "growing");
         _table = _rows.Open();
-        _gateways = new EtcdGatewayListProvider(_etcd, Options.Create(_rows.Cluster), Options.Create(new GatewayOptions()), NullLogger<EtcdGatewayListProvider>.Instance);
+        _gateways = _rows.OpenGateways();
     }
 
     public IReadOnlyList<Contender> Operations =>

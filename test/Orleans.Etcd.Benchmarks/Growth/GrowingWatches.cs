@@ -1,6 +1,5 @@
 using System.Globalization;
 using Google.Protobuf;
-using Orleans.Configuration;
 using Orleans.Etcd.Testing;
 
 namespace Orleans.Etcd.Benchmarks;
@@ -19,7 +18,7 @@ internal sealed class GrowingWatches : IGrowing
     private GrowingWatches(EtcdServer server, BareEtcd bare)
     {
         _bare = bare;
-        _etcd = new EtcdConnection(new EtcdOptions { Endpoints = { server.Endpoint.ToString() } });
+        _etcd = BenchmarkEtcd.Connect(server);
         _oneMore = new LiveView(_etcd, "one-more/");
     }
 

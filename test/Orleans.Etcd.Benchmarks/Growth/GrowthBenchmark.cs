@@ -1,5 +1,4 @@
 using System.Globalization;
-using Orleans.Etcd.Testing;
 
 namespace Orleans.Etcd.Benchmarks;
 
@@ -14,6 +13,7 @@ internal sealed class GrowthBenchmark : IBenchmark
 
     private const int Operations = 200;
     private const double Mebibyte = 1024 * 1024;
+    private static readonly TimeSpan Settling = TimeSpan.FromSeconds(3);
     private static readonly int[] Sizes = [10, 100, 1000, 10_000];
 
     public string Name => BenchmarkName;
@@ -42,11 +42,13 @@ internal sealed class GrowthBenchmark : IBenchmark
 
     private static async Task<Grown> PassAsync(Settings settings, GrowthKind kind, int size, CancellationToken cancellationToken)
     {
-        await using var server = await EtcdServer.StartAsync(new EtcdServerOptions { BinaryPath = Repository.Etcd(), DataDirectory = Repository.Data() }, cancellationToken);
+        await using var server = await BenchmarkEtcd.StartAsync(cancellationToken);
         using var bare = new BareEtcd(server);
         await using var things = await kind.StartAsync(server, bare, cancellationToken);
         var (ours, theirs) = (OurMemory(), await bare.ResidentBytesAsync(cancellationToken));
         await things.FillAsync(size, cancellationToken);
+        // What was needed only to make them goes.
+        await Task.Delay(settings.Quick ? TimeSpan.Zero : Settling, cancellationToken);
         var grown = new Grown(OurMemory() - ours, await bare.ResidentBytesAsync(cancellationToken) - theirs, []);
         var count = settings.Operations(Operations);
         foreach (var operation in things.Operations)
@@ -74,8 +76,8 @@ internal sealed class GrowthBenchmark : IBenchmark
 
         var most = found.Keys.Max();
         var thousands = most / 1000.0;
-        contest.Add($"{kind.Name}: memory of the process", "MiB_per_1000", Label(most), null, [.. found[most].Select(pass => pass.OurBytes / Mebibyte / thousands)], []);
-        contest.Add($"{kind.Name}: memory of etcd", "MiB_per_1000", Label(most), null, [.. found[most].Select(pass => pass.EtcdBytes / Mebibyte / thousands)], []);
+        contest.Add($"{kind.Name}: heap of this process", "MiB_per_1000", Label(most), null, [.. found[most].Select(pass => pass.OurBytes / Mebibyte / thousands)], []);
+        contest.Add($"{kind.Name}: resident memory of etcd", "MiB_per_1000", Label(most), null, [.. found[most].Select(pass => pass.EtcdBytes / Mebibyte / thousands)], []);
     }
 
     private static double[] Of(List<Grown> passes, string operation) => [.. passes.Select(pass => pass.Microseconds[operation])];

@@ -14,10 +14,9 @@ internal static class BenchmarkPage
         page.AppendLine("# Benchmarks");
         page.AppendLine();
         page.AppendLine("Written by `./run-benchmarks all` (or `./run-benchmarks docs`, from the last run of each); edits are lost. Ours and the others do");
-        page.AppendLine("the same in turn, in random order, round after round, after a round that does not count. A ratio is ours over theirs, taken");
-        page.AppendLine("round by round: its median, and its least and greatest. Machines differ and are noisy: only ratios mean something elsewhere.");
-        page.AppendLine("\"Bare\" is etcd's generated client on a plain channel. Units are in the name of the metric; p50 and p99 are latencies of one");
-        page.AppendLine("operation in flight unless the case says otherwise.");
+        page.AppendLine("the same in turn, round after round. A ratio is ours over theirs, taken round by round: its median, and its least and greatest.");
+        page.AppendLine("Of latencies (`_ms`, `_us`, `_ns`, `s`) less is better, of rates (`_per_s`) more. Machines differ and are noisy: only ratios mean");
+        page.AppendLine("something elsewhere. \"Bare\" is etcd's generated client on a plain channel. p50 and p99 are latencies of one operation in flight.");
         foreach (var result in results)
             Append(page, result);
         var path = Path.Combine(Repository.Docs, "benchmarks.md");
@@ -47,11 +46,12 @@ internal static class BenchmarkPage
 
         Table(
             page,
-            ["case", "metric", "ours", "against", "ours, median", "theirs, median", "ratio (least-greatest)", "rounds"],
+            ["case", "metric", "ours", "against", "ours, median (least-greatest)", "theirs, median (least-greatest)", "ratio (least-greatest)", "rounds"],
             result.Figures.Select(figure => new[]
             {
-                figure.Case, $"`{figure.Metric}`", figure.Subject, figure.Against == Figure.Nobody ? "" : figure.Against, Ours(figure),
-                figure.TheirsMedian is null ? "" : Report.Number(figure.TheirsMedian), Ratio(figure), $"{figure.Rounds}",
+                figure.Case, $"`{figure.Metric}`", figure.Subject, figure.Against == Figure.Nobody ? "" : figure.Against,
+                Spread(figure.OursMedian, figure.OursMin, figure.OursMax), Spread(figure.TheirsMedian, figure.TheirsMin, figure.TheirsMax),
+                Spread(figure.RatioMedian, figure.RatioMin, figure.RatioMax), $"{figure.Rounds}",
             }));
         if (result.Notes.Count == 0)
             return;
@@ -60,13 +60,8 @@ internal static class BenchmarkPage
             page.AppendLine($"- {note}");
     }
 
-    private static string Ours(Figure figure) => figure.TheirsMedian is null
-        ? $"{Report.Number(figure.OursMedian)} ({Report.Number(figure.OursMin)}-{Report.Number(figure.OursMax)})"
-        : Report.Number(figure.OursMedian);
-
-    private static string Ratio(Figure figure) => figure.RatioMedian is null
-        ? ""
-        : $"{Report.Number(figure.RatioMedian)} ({Report.Number(figure.RatioMin)}-{Report.Number(figure.RatioMax)})";
+    private static string Spread(double? median, double? least, double? greatest) =>
+        median is null ? "" : $"{Report.Number(median)} ({Report.Number(least)}-{Report.Number(greatest)})";
 
     private static void Table(StringBuilder page, string[] header, IEnumerable<string[]> rows)
     {

@@ -4,7 +4,7 @@ namespace Orleans.Etcd.Benchmarks;
 
 /// <summary>
 /// One line of the report and of the JSON file. The ratio is ours over theirs, taken round by round; where there is
-/// nothing to compare with, <c>against</c> is "none", and the spread is that of what was measured.
+/// nothing to compare with, <c>against</c> is "none". Rounds in which theirs was zero have no ratio and are not counted.
 /// </summary>
 internal sealed record Figure(
     [property: JsonPropertyName("benchmark")] string Benchmark,
@@ -16,6 +16,8 @@ internal sealed record Figure(
     [property: JsonPropertyName("ours_min")] double OursMin,
     [property: JsonPropertyName("ours_max")] double OursMax,
     [property: JsonPropertyName("theirs_median")] double? TheirsMedian,
+    [property: JsonPropertyName("theirs_min")] double? TheirsMin,
+    [property: JsonPropertyName("theirs_max")] double? TheirsMax,
     [property: JsonPropertyName("ratio_median")] double? RatioMedian,
     [property: JsonPropertyName("ratio_min")] double? RatioMin,
     [property: JsonPropertyName("ratio_max")] double? RatioMax,
@@ -25,13 +27,14 @@ internal sealed record Figure(
 
     public static Figure From(string benchmark, string @case, string metric, string subject, string? against, IReadOnlyList<double> ours, IReadOnlyList<double> theirs)
     {
-        var alone = new Figure(benchmark, @case, metric, subject, against ?? Nobody, Median(ours), ours.Min(), ours.Max(), null, null, null, null, ours.Count);
+        var alone = new Figure(benchmark, @case, metric, subject, against ?? Nobody, Median(ours), ours.Min(), ours.Max(), null, null, null, null, null, null, ours.Count);
         if (against is null)
             return alone;
         var ratios = ours.Zip(theirs).Where(pair => pair.Second != 0).Select(pair => pair.First / pair.Second).ToArray();
+        var compared = alone with { TheirsMedian = Median(theirs), TheirsMin = theirs.Min(), TheirsMax = theirs.Max() };
         return ratios.Length == 0
-            ? alone with { TheirsMedian = Median(theirs) }
-            : alone with { TheirsMedian = Median(theirs), RatioMedian = Median(ratios), RatioMin = ratios.Min(), RatioMax = ratios.Max() };
+            ? compared
+            : compared with { RatioMedian = Median(ratios), RatioMin = ratios.Min(), RatioMax = ratios.Max(), Rounds = ratios.Length };
     }
 
     private static double Median(IReadOnlyList<double> values)

@@ -11,13 +11,14 @@ internal sealed record Race(TimeSpan Time, long[] Counts)
 
     public double PerSecond => Counts.Sum() / Time.TotalSeconds;
 
+    public static Task<Race> RunAsync(IEnumerable<Func<Task>> runners, Settings settings, CancellationToken cancellationToken) =>
+        RunAsync(runners, new Window(settings), cancellationToken);
+
     /// <summary>What ends before the warm-up has, or after the time, does not count.</summary>
-    public static async Task<Race> RunAsync(IEnumerable<Func<Task>> runners, Settings settings, CancellationToken cancellationToken)
+    public static async Task<Race> RunAsync(IEnumerable<Func<Task>> runners, Window window, CancellationToken cancellationToken)
     {
-        var (warmUp, time) = settings.Quick ? (WarmUp / 4, Short) : (WarmUp, Long);
-        var clock = Stopwatch.StartNew();
-        var counts = await Task.WhenAll(runners.Select(run => Task.Run(() => RepeatAsync(run, clock, warmUp, warmUp + time, cancellationToken), cancellationToken)));
-        return new Race(time, counts);
+        var counts = await Task.WhenAll(runners.Select(run => Task.Run(() => RepeatAsync(run, window, cancellationToken), cancellationToken)));
+        return new Race(window.Time, counts);
     }
 
     /// <summary>
@@ -43,17 +44,29 @@ internal sealed record Race(TimeSpan Time, long[] Counts)
         return results;
     }
 
-    private static async Task<long> RepeatAsync(Func<Task> run, Stopwatch clock, TimeSpan from, TimeSpan to, CancellationToken cancellationToken)
+    private static async Task<long> RepeatAsync(Func<Task> run, Window window, CancellationToken cancellationToken)
     {
         for (var count = 0L; ;)
         {
             cancellationToken.ThrowIfCancellationRequested();
             await run();
-            var now = clock.Elapsed;
-            if (now > to)
+            if (window.IsOver)
                 return count;
-            if (now > from)
+            if (window.IsOpen)
                 count++;
         }
+    }
+
+    /// <summary>The time that counts, which begins a warm-up after this is made.</summary>
+    public sealed class Window(Settings settings)
+    {
+        private readonly TimeSpan _warmUp = settings.Quick ? WarmUp / 4 : WarmUp;
+        private readonly Stopwatch _clock = Stopwatch.StartNew();
+
+        public TimeSpan Time { get; } = settings.Quick ? Short : Long;
+
+        public bool IsOpen => _clock.Elapsed > _warmUp && !IsOver;
+
+        public bool IsOver => _clock.Elapsed > _warmUp + Time;
     }
 }

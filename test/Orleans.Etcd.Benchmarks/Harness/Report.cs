@@ -65,11 +65,20 @@ internal sealed class Report(TextWriter output)
             output.WriteLine($"{(goal.Met ? "met   " : "missed")}  {goal.Goal}: {goal.Found}");
     }
 
-    public void Append(string path)
+    /// <summary>Each figure a line, with where and of what it was measured.</summary>
+    public void Append(string path, RunContext context)
     {
         if (Path.GetDirectoryName(Path.GetFullPath(path)) is { } directory)
             Directory.CreateDirectory(directory);
-        File.AppendAllLines(path, _figures.Select(figure => JsonSerializer.Serialize(figure)));
+        File.AppendAllLines(path, _figures.Select(figure => Line(figure, context)));
+    }
+
+    private static string Line(Figure figure, RunContext context)
+    {
+        var line = JsonSerializer.SerializeToNode(figure)!.AsObject();
+        foreach (var (name, value) in JsonSerializer.SerializeToNode(context)!.AsObject())
+            line[name] = value?.DeepClone();
+        return line.ToJsonString();
     }
 
     /// <summary>Three digits or so, of which a table can hold many.</summary>

@@ -17,6 +17,8 @@ internal sealed record RunContext(
     {
         var versions = new Dictionary<string, string>
         {
+            ["Orleans.Etcd"] = PackageVersion(typeof(EtcdConnection)),
+            ["dotnet-etcd"] = PackageVersion(typeof(dotnet_etcd.EtcdClient)),
             [".NET"] = Environment.Version.ToString(),
             ["Orleans"] = PackageVersion(typeof(Grain)),
             ["etcd, one member"] = await ToolOutput.VersionAsync(Repository.Etcd(), cancellationToken),

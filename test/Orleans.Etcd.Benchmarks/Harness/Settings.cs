@@ -11,6 +11,11 @@ internal sealed record Settings(string Name, int? ChosenRounds, bool Quick, stri
     /// <summary>Only the page, from what was measured last.</summary>
     public const string Docs = "docs";
 
+    public const int LeastRounds = 5;
+
+    /// <summary>Whether it says how fast something is.</summary>
+    public bool IsKept => !Quick && ChosenRounds is null or >= LeastRounds;
+
     /// <summary>How many rounds count.</summary>
     public int Rounds => RoundsOr(7);
 

@@ -44,13 +44,13 @@ internal sealed class Contended(Contest contest, BareEtcd bare, LockHost host, L
 
         foreach (var peer in locks)
         {
-            contest.Add(@case, "least_of_mean", peer.Name, null, [.. results[peer].Select(one => one.Least)], []);
-            contest.Add(@case, "most_of_mean", peer.Name, null, [.. results[peer].Select(one => one.Most)], []);
+            contest.Add(@case, "fewest_cycles", peer.Name, null, [.. results[peer].Select(one => one.Fewest)], []);
+            contest.Add(@case, "most_cycles", peer.Name, null, [.. results[peer].Select(one => one.Most)], []);
         }
 
         foreach (var our in ours)
         {
-            var (least, most) = (results[our].Min(one => one.Least), results[our].Max(one => one.Most));
+            var (least, most) = (results[our].Min(one => one.Fewest / one.Mean), results[our].Max(one => one.Most / one.Mean));
             var found = string.Create(CultureInfo.InvariantCulture, $"{least:0.###}-{most:0.###} of the mean");
             contest.Report.Goal($"{@case}, {our.Name}: each within {Deviation:P0} of the mean", least >= 1 - Deviation && most <= 1 + Deviation, found);
         }
@@ -68,8 +68,8 @@ internal sealed class Contended(Contest contest, BareEtcd bare, LockHost host, L
 
         contest.Add(@case, "cycles_per_s", our.Name, peer.Name, [.. ours.Select(one => one.Cycles)], [.. theirs.Select(one => one.Cycles)]);
         var handOvers = contest.Add(@case, "hand_overs_per_s", our.Name, peer.Name, [.. ours.Select(one => one.HandOvers)], [.. theirs.Select(one => one.HandOvers)]);
-        contest.Add(@case, "hand_over_p50_ms", our.Name, peer.Name, [.. ours.Select(one => one.Median)], [.. theirs.Select(one => one.Median)]);
-        contest.Add(@case, "hand_over_p99_ms", our.Name, peer.Name, [.. ours.Select(one => one.Late)], [.. theirs.Select(one => one.Late)]);
+        contest.Add(@case, "hand_over_p50_ms", our.Name, peer.Name, [.. ours.Select(one => one.P50)], [.. theirs.Select(one => one.P50)]);
+        contest.Add(@case, "hand_over_p99_ms", our.Name, peer.Name, [.. ours.Select(one => one.P99)], [.. theirs.Select(one => one.P99)]);
         if (goals && peer == peers.Go)
             contest.Report.AtLeastGoal($"{@case}, {our.Name}: hand-overs against {peer.Name}", handOvers, TimesGo);
     }
@@ -81,13 +81,15 @@ internal sealed class Contended(Contest contest, BareEtcd bare, LockHost host, L
         var (holders, last, cycles, handOvers, released) = (0, -1, 0L, 0L, 0L);
         var latencies = new LongHistogram(LongestMicroseconds, 3);
         var contenders = await Task.WhenAll(Enumerable.Range(0, count).Select(_ => peer.OpenAsync()));
-        var race = await Race.RunAsync(contenders.Select(Contend), contest.Settings, cancellationToken);
-        return new Outcome(race.PerSecond, handOvers / (double)cycles)
+        var window = new Race.Window(contest.Settings);
+        var race = await Race.RunAsync(contenders.Select(Contend), window, cancellationToken);
+        return new Outcome(race.PerSecond, handOvers / (double)Math.Max(cycles, 1))
         {
-            Median = latencies.GetValueAtPercentile(50) / 1000.0,
-            Late = latencies.GetValueAtPercentile(99) / 1000.0,
-            Least = race.Counts.Min() / race.Counts.Average(),
-            Most = race.Counts.Max() / race.Counts.Average(),
+            P50 = latencies.GetValueAtPercentile(50) / 1000.0,
+            P99 = latencies.GetValueAtPercentile(99) / 1000.0,
+            Fewest = race.Counts.Min(),
+            Mean = race.Counts.Average(),
+            Most = race.Counts.Max(),
         };
 
         Func<Task> Contend(Acquire acquire, int number) => async () =>
@@ -96,17 +98,21 @@ internal sealed class Contended(Contest contest, BareEtcd bare, LockHost host, L
             if (Interlocked.Increment(ref holders) != 1)
                 throw new InvalidOperationException($"Two held one lock of {peer.Name}.");
             // Nobody else writes here, or the lock is none.
-            cycles++;
-            if (last >= 0 && last != number)
-            {
-                handOvers++;
-                latencies.RecordValue(Math.Min((long)Stopwatch.GetElapsedTime(released).TotalMicroseconds, LongestMicroseconds));
-            }
-
+            if (window.IsOpen)
+                Count(number);
             last = number;
             Interlocked.Decrement(ref holders);
             released = Stopwatch.GetTimestamp();
         };
+
+        void Count(int number)
+        {
+            cycles++;
+            if (last < 0 || last == number)
+                return;
+            handOvers++;
+            latencies.RecordValue(Math.Min((long)Stopwatch.GetElapsedTime(released).TotalMicroseconds, LongestMicroseconds));
+        }
     }
 
     /// <summary>Of one race: its cycles a second, and what part of them followed one of another contender.</summary>
@@ -115,13 +121,14 @@ internal sealed class Contended(Contest contest, BareEtcd bare, LockHost host, L
         public double HandOvers => Cycles * HandedOver;
 
         /// <summary>Milliseconds from the moment at which one begins to release until another has it.</summary>
-        public double Median { get; init; }
+        public double P50 { get; init; }
 
-        /// <summary>The 99th percentile of the same.</summary>
-        public double Late { get; init; }
+        public double P99 { get; init; }
 
-        /// <summary>How often the unluckiest had it, of the mean.</summary>
-        public double Least { get; init; }
+        /// <summary>How often the unluckiest had it.</summary>
+        public double Fewest { get; init; }
+
+        public double Mean { get; init; }
 
         public double Most { get; init; }
 

@@ -1,9 +1,5 @@
-using System.Net;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
-using Microsoft.Extensions.Logging;
-using Orleans.Configuration;
-using Orleans.Etcd.Testing;
 
 namespace Orleans.Etcd.Benchmarks;
 
@@ -16,22 +12,8 @@ internal sealed class LockHost : IAsyncDisposable
     private LockHost(Uri etcd)
     {
         var id = $"locks-{Guid.NewGuid():N}";
-        // The defaults of a host watch all files under the working directory, of which etcd writes many.
-        _silo = new HostBuilder()
-            .ConfigureLogging(logging => logging.ClearProviders())
-            .UseOrleans(silo => silo
-                .UseEtcdClustering(etcd.ToString())
-                .AddEtcdLocks()
-                .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = id)
-                .ConfigureEndpoints(IPAddress.Loopback, LoopbackPort.Take(), LoopbackPort.Take()))
-            .Build();
-        _client = new HostBuilder()
-            .ConfigureLogging(logging => logging.ClearProviders())
-            .UseOrleansClient(client => client
-                .UseEtcdClustering(etcd.ToString())
-                .AddEtcdLocks()
-                .Configure<ClusterOptions>(options => options.ServiceId = options.ClusterId = id))
-            .Build();
+        _silo = BenchmarkHost.Silo(id, silo => silo.UseEtcdClustering(etcd.ToString()).AddEtcdLocks());
+        _client = BenchmarkHost.Client(id, client => client.UseEtcdClustering(etcd.ToString()).AddEtcdLocks());
         Silo = Peer("silo", _silo);
         Client = Peer("client", _client);
     }

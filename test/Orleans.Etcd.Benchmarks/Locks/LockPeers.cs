@@ -19,7 +19,7 @@ internal sealed class LockPeers : IAsyncDisposable
     /// <summary>That of Go's etcd client, which is always there.</summary>
     public LockPeer Go => _all[0];
 
-    public static async Task<LockPeers> StartAsync(BareEtcd bare, string data, Report report, CancellationToken cancellationToken)
+    public static async Task<LockPeers> StartAsync(BareEtcd bare, Report report, CancellationToken cancellationToken)
     {
         var peers = new LockPeers();
         try
@@ -28,12 +28,18 @@ internal sealed class LockPeers : IAsyncDisposable
             peers._all.Add(GoSession.Peer(bare, watches));
             if (RedisServer.Binary is { } redis)
             {
-                await peers.AddRedisAsync("DistributedLock.Redis, no fsync", redis, data, appendOnly: false, cancellationToken);
-                await peers.AddRedisAsync("DistributedLock.Redis, AOF", redis, data, appendOnly: true, cancellationToken);
+                await peers.AddRedisAsync("DistributedLock.Redis, no fsync", redis, appendOnly: false, cancellationToken);
+                await peers.AddRedisAsync("DistributedLock.Redis, AOF", redis, appendOnly: true, cancellationToken);
+            }
+            else
+            {
+                report.Note(RedisServer.Missing);
             }
 
             if (PostgresServer.Binaries is { } postgres)
-                await peers.AddPostgresAsync(postgres, data, report, cancellationToken);
+                await peers.AddPostgresAsync(postgres, report, cancellationToken);
+            else
+                report.Note(PostgresServer.Missing);
             return peers;
         }
         catch
@@ -49,18 +55,18 @@ internal sealed class LockPeers : IAsyncDisposable
             await server.DisposeAsync();
     }
 
-    private async Task AddRedisAsync(string name, string binary, string data, bool appendOnly, CancellationToken cancellationToken)
+    private async Task AddRedisAsync(string name, string binary, bool appendOnly, CancellationToken cancellationToken)
     {
-        var server = Keep(await RedisServer.StartAsync(binary, data, appendOnly, cancellationToken));
+        var server = Keep(await RedisServer.StartAsync(binary, appendOnly, cancellationToken));
         var database = Keep(await ConnectionMultiplexer.ConnectAsync(server.Address)).GetDatabase();
         _all.Add(new LockPeer(name, () => Task.FromResult<Acquire>(async key => await new RedisDistributedLock(key, database).AcquireAsync())));
     }
 
-    private async Task AddPostgresAsync(string binaries, string data, Report report, CancellationToken cancellationToken)
+    private async Task AddPostgresAsync(string binaries, Report report, CancellationToken cancellationToken)
     {
         try
         {
-            var server = Keep(await PostgresServer.StartAsync(binaries, data, cancellationToken));
+            var server = Keep(await PostgresServer.StartAsync(binaries, cancellationToken));
             _all.Add(new LockPeer("DistributedLock.Postgres", () => Task.FromResult<Acquire>(async key =>
                 await new PostgresDistributedLock(new PostgresAdvisoryLockKey(key, allowHashing: true), server.ConnectionString).AcquireAsync()))
             {

@@ -1,5 +1,3 @@
-using Orleans.Etcd.Testing;
-
 namespace Orleans.Etcd.Benchmarks;
 
 /// <summary>Locks of a silo and of a client, against Go's mutex on the same etcd and against DistributedLock's.</summary>
@@ -11,15 +9,14 @@ internal sealed class LocksBenchmark : IBenchmark
 
     public async Task RunAsync(Contest contest, CancellationToken cancellationToken)
     {
-        var data = Repository.Data();
-        await using var server = await EtcdServer.StartAsync(new EtcdServerOptions { BinaryPath = Repository.Etcd(), DataDirectory = data }, cancellationToken);
+        await using var server = await BenchmarkEtcd.StartAsync(cancellationToken);
         using var bare = new BareEtcd(server);
-        await using var peers = await LockPeers.StartAsync(bare, data, contest.Report, cancellationToken);
+        await using var peers = await LockPeers.StartAsync(bare, contest.Report, cancellationToken);
         await using var host = await LockHost.StartAsync(server.Endpoint, cancellationToken);
 
         var uncontended = new Uncontended(contest, bare, host, peers);
         await uncontended.RunAsync(cancellationToken);
-        await new LockRequests(contest, host).RunAsync();
+        await new LockRequests(contest, bare, host).RunAsync(cancellationToken);
         await new Contended(contest, bare, host, peers).RunAsync(cancellationToken);
         await uncontended.RunAfterUseAsync(cancellationToken);
         await new ManyLocks(contest, bare, host, peers).RunAsync(cancellationToken);

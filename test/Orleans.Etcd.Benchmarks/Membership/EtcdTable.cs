@@ -31,6 +31,9 @@ internal sealed class EtcdTable(BareEtcd bare, EtcdConnection etcd, string clust
     public EtcdMembershipTable Open() =>
         new(etcd, Options.Create(Cluster), Options.Create(new ClusterMembershipOptions()), NullLogger<EtcdMembershipTable>.Instance);
 
+    public EtcdGatewayListProvider OpenGateways() =>
+        new(etcd, Options.Create(Cluster), Options.Create(new GatewayOptions()), NullLogger<EtcdGatewayListProvider>.Instance);
+
     /// <summary>Makes a table of so many silos, each of which has sent a heartbeat.</summary>
     public async Task FillAsync(int rows, CancellationToken cancellationToken)
     {

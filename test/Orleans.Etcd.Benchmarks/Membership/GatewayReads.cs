@@ -1,12 +1,7 @@
-using System.Diagnostics;
-using Microsoft.Extensions.Logging.Abstractions;
-using Microsoft.Extensions.Options;
-using Orleans.Configuration;
-
 namespace Orleans.Etcd.Benchmarks;
 
-/// <summary>GetGateways, which asks nobody: its time and its allocations, against nothing.</summary>
-internal sealed class GatewayReads(Contest contest, BareEtcd bare, EtcdConnection etcd)
+/// <summary>GetGateways, which asks nobody, beside a bare range of the rows and the lists of Orleans' other providers.</summary>
+internal sealed class GatewayReads(Contest contest, BareEtcd bare, EtcdConnection etcd, PeerStores stores)
 {
     private const int Gateways = 100;
     private const double LimitMicroseconds = 10;
@@ -15,34 +10,30 @@ internal sealed class GatewayReads(Contest contest, BareEtcd bare, EtcdConnectio
     {
         var cluster = new EtcdTable(bare, etcd, "gateways");
         await cluster.FillAsync(Gateways, cancellationToken);
-        await using var list = new EtcdGatewayListProvider(etcd, Options.Create(cluster.Cluster), Options.Create(new GatewayOptions()), NullLogger<EtcdGatewayListProvider>.Instance);
-        var calls = contest.Settings.Operations(20_000);
-        await MeasureAsync(list, calls);
-        var microseconds = new List<double>();
-        var bytes = new List<double>();
-        for (var round = 0; round < contest.Settings.Rounds; round++)
+        await using var list = cluster.OpenGateways();
+        var peers = await stores.OpenAsync("gateways", cancellationToken);
+        try
         {
-            cancellationToken.ThrowIfCancellationRequested();
-            var (time, allocated) = await MeasureAsync(list, calls);
-            microseconds.Add(time);
-            bytes.Add(allocated);
+            var others = new List<Contender> { new("bare range of the rows", async () => await bare.KV.RangeAsync(cluster.Layout.Range)) };
+            foreach (var peer in peers)
+            {
+                await peer.FillAsync(Gateways, cancellationToken);
+                others.Add(await peer.GatewaysAsync(Gateways));
+            }
+
+            var ours = new Contender("GetGateways", async () =>
+            {
+                if ((await list.GetGatewaysAsync()).Count != Gateways)
+                    throw new InvalidOperationException($"GetGateways did not answer all {Gateways} gateways.");
+            });
+            var figures = await contest.CompareAsync($"GetGateways {Gateways}", 200, ours, [.. others], cancellationToken);
+            var microseconds = figures[0].OursMedian * 1000;
+            contest.Report.Goal($"GetGateways of {Gateways}: under {LimitMicroseconds} µs", microseconds < LimitMicroseconds, FormattableString.Invariant($"{microseconds:0.##} µs"));
         }
-
-        var figure = contest.Add($"GetGateways {Gateways}", "us", "GetGateways", null, microseconds, []);
-        contest.Add($"GetGateways {Gateways}", "bytes", "GetGateways", null, bytes, []);
-        contest.Report.Goal($"GetGateways of {Gateways}: under {LimitMicroseconds} µs", figure.OursMedian < LimitMicroseconds, FormattableString.Invariant($"{figure.OursMedian:0.##} µs"));
-    }
-
-    private static async Task<(double Microseconds, double Bytes)> MeasureAsync(EtcdGatewayListProvider list, int calls)
-    {
-        if ((await list.GetGatewaysAsync()).Count != Gateways)
-            throw new InvalidOperationException($"GetGateways did not answer all {Gateways} gateways.");
-        // Nothing below leaves this thread: the list is known, so each call has completed when it returns.
-        var allocated = GC.GetAllocatedBytesForCurrentThread();
-        var started = Stopwatch.GetTimestamp();
-        for (var call = 0; call < calls; call++)
-            list.GetGatewaysAsync().GetAwaiter().GetResult();
-        var elapsed = Stopwatch.GetElapsedTime(started);
-        return (elapsed.TotalMicroseconds / calls, (double)(GC.GetAllocatedBytesForCurrentThread() - allocated) / calls);
+        finally
+        {
+            foreach (var peer in peers)
+                await peer.DisposeAsync();
+        }
     }
 }

@@ -1,6 +1,3 @@
-using Orleans.Configuration;
-using Orleans.Etcd.Testing;
-
 namespace Orleans.Etcd.Benchmarks;
 
 /// <summary>The membership table and the gateway list against the same requests sent bare, and against Orleans' other providers.</summary>
@@ -12,15 +9,14 @@ internal sealed class MembershipBenchmark : IBenchmark
 
     public async Task RunAsync(Contest contest, CancellationToken cancellationToken)
     {
-        var data = Repository.Data();
-        await using var server = await EtcdServer.StartAsync(new EtcdServerOptions { BinaryPath = Repository.Etcd(), DataDirectory = data }, cancellationToken);
+        await using var server = await BenchmarkEtcd.StartAsync(cancellationToken);
         using var bare = new BareEtcd(server);
-        await using var etcd = new EtcdConnection(new EtcdOptions { Endpoints = { server.Endpoint.ToString() } });
-        await using var stores = await PeerStores.StartAsync(data, contest.Report, cancellationToken);
+        await using var etcd = BenchmarkEtcd.Connect(server);
+        await using var stores = await PeerStores.StartAsync(contest.Report, cancellationToken);
 
         await new MembershipWrites(contest, bare, etcd, stores).RunAsync(cancellationToken);
         await new MembershipReads(contest, bare, etcd, stores).RunAsync(cancellationToken);
-        await new GatewayReads(contest, bare, etcd).RunAsync(cancellationToken);
+        await new GatewayReads(contest, bare, etcd, stores).RunAsync(cancellationToken);
         await new MembershipRequests(contest, bare, etcd).RunAsync(cancellationToken);
     }
 }

@@ -1,7 +1,3 @@
-using Microsoft.Extensions.Logging.Abstractions;
-using Microsoft.Extensions.Options;
-using Orleans.Configuration;
-
 namespace Orleans.Etcd.Benchmarks;
 
 /// <summary>How many requests each operation costs, as etcd itself counts them on /metrics, one operation a round.</summary>
@@ -16,7 +12,7 @@ internal sealed class MembershipRequests(Contest contest, BareEtcd bare, EtcdCon
         await using var table = cluster.Open();
         await table.InitializeMembershipTableAsync(true, cancellationToken);
         await using var unwatched = cluster.Open();
-        await using var list = new EtcdGatewayListProvider(etcd, Options.Create(cluster.Cluster), Options.Create(new GatewayOptions()), NullLogger<EtcdGatewayListProvider>.Instance);
+        await using var list = cluster.OpenGateways();
         // The watches open their streams now, so that none is opened while an operation is counted.
         await list.GetGatewaysAsync(cancellationToken);
         await table.ReadAllAsync(cancellationToken);
@@ -45,12 +41,9 @@ internal sealed class MembershipRequests(Contest contest, BareEtcd bare, EtcdCon
         for (var round = 0; round < contest.Settings.Rounds; round++)
         {
             await (prepare?.Invoke() ?? Task.CompletedTask);
-            var before = await bare.CountRequestsAsync(cancellationToken);
-            await operation();
-            var after = await bare.CountRequestsAsync(cancellationToken);
-            var sent = after.Select(pair => (Method: pair.Key, Count: pair.Value - before.GetValueOrDefault(pair.Key))).Where(pair => pair.Count > 0).ToArray();
+            var sent = await bare.CountRequestsOfAsync(operation, cancellationToken);
             counts.Add(sent.Sum(pair => pair.Count));
-            found.Add(sent.Length == 0 ? "none" : string.Join(" + ", sent.Select(pair => $"{pair.Count} {pair.Method}")));
+            found.Add(sent.Count == 0 ? "none" : string.Join(" + ", sent.Select(pair => $"{pair.Count} {pair.Method}")));
         }
 
         contest.Add(@case, "requests", subject, null, counts, []);

@@ -83,6 +83,7 @@ internal sealed class MembershipWritesAtOnce(Contest contest, BareEtcd bare, Etc
         var rows = new EtcdTable(bare, etcd, clusterId);
         await rows.FillAsync(1, cancellationToken);
         var table = Keep(rows.Open());
+        await table.InitializeMembershipTableAsync(true, cancellationToken);
         var next = 1;
         return new Writer(
             async () =>

@@ -8,6 +8,8 @@ namespace Orleans.Etcd.Benchmarks;
 /// </summary>
 internal static class OrleansSql
 {
+    public const string Invariant = "Npgsql";
+
     // What later releases have in the second script was a migration before.
     private const string Migrated = "CleanupDefunctSiloEntriesKey";
 

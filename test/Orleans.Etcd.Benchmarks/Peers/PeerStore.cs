@@ -2,27 +2,33 @@ using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
 using Microsoft.Extensions.Logging;
 using Orleans.Configuration;
+using Orleans.Messaging;
 
 namespace Orleans.Etcd.Benchmarks;
 
 /// <summary>A store that Orleans keeps its membership in, on a server of our own.</summary>
 /// <param name="name">As it appears in the report.</param>
-/// <param name="provider">Orleans' provider for it, as a silo gets it.</param>
-/// <param name="rewrite">Writes every row of a cluster again, past the provider.</param>
 /// <param name="owned">What ends with it, in this order.</param>
-internal sealed class PeerStore(string name, Action<ISiloBuilder> provider, Func<string, Task> rewrite, params IAsyncDisposable[] owned) : IAsyncDisposable
+internal sealed class PeerStore(string name, params IAsyncDisposable[] owned) : IAsyncDisposable
 {
     public string Name => name;
+
+    /// <summary>Orleans' provider for it, as a silo gets it.</summary>
+    public required Action<ISiloBuilder> UseInSilo { get; init; }
+
+    /// <summary>The same for a client.</summary>
+    public required Action<IClientBuilder> UseInClient { get; init; }
+
+    /// <summary>Writes every row of a cluster again, past the provider.</summary>
+    public required Func<string, Task> RewriteAsync { get; init; }
+
+    /// <summary>What an administrator would have done after many rows were written.</summary>
+    public Func<Task> SettleAsync { get; init; } = static () => Task.CompletedTask;
 
     /// <summary>The table of one cluster, made if it is not there.</summary>
     public async Task<PeerTable> OpenAsync(string clusterId, CancellationToken cancellationToken)
     {
-        // Built and never started: only the table is of interest.
-        var host = new HostBuilder()
-            .ConfigureLogging(logging => logging.ClearProviders())
-            .UseOrleans(silo => provider(silo.Configure<ClusterOptions>(cluster => (cluster.ServiceId, cluster.ClusterId) = ("benchmark", clusterId))))
-            .Build();
-        var table = new PeerTable(name, host, () => rewrite(clusterId));
+        var table = new PeerTable(this, clusterId);
         try
         {
             await table.Table.InitializeMembershipTableAsync(true, cancellationToken);
@@ -43,13 +49,30 @@ internal sealed class PeerStore(string name, Action<ISiloBuilder> provider, Func
 }
 
 /// <summary>A membership table as Orleans' own provider has it.</summary>
-internal sealed class PeerTable(string name, IHost host, Func<Task> rewrite) : IAsyncDisposable
+internal sealed class PeerTable : IAsyncDisposable
 {
+    private readonly PeerStore _store;
+    private readonly string _clusterId;
+    // Both are built and never started: only what they keep of membership is of interest.
+    private readonly IHost _silo;
+    private readonly Lazy<IHost> _client;
     private int _rows;
 
-    public string Name => name;
+    public PeerTable(PeerStore store, string clusterId)
+    {
+        (_store, _clusterId) = (store, clusterId);
+        _silo = Host().UseOrleans(silo => store.UseInSilo(silo.Configure<ClusterOptions>(Use))).Build();
+        _client = new(() => Host().UseOrleansClient(client => store.UseInClient(client.Configure<ClusterOptions>(Use))).Build());
+        Table = _silo.Services.GetRequiredService<IMembershipTable>();
 
-    public IMembershipTable Table { get; } = host.Services.GetRequiredService<IMembershipTable>();
+        static IHostBuilder Host() => new HostBuilder().ConfigureLogging(logging => logging.ClearProviders());
+
+        void Use(ClusterOptions options) => (options.ServiceId, options.ClusterId) = ("benchmark", clusterId);
+    }
+
+    public string Name => _store.Name;
+
+    public IMembershipTable Table { get; }
 
     /// <summary>Adds rows until there are so many.</summary>
     public async Task FillAsync(int rows, CancellationToken cancellationToken)
@@ -59,16 +82,30 @@ internal sealed class PeerTable(string name, IHost host, Func<Task> rewrite) : I
             var entry = Silos.Entry(_rows);
             Check("insert", await InsertAsync(entry, await TokensAsync(entry, cancellationToken)));
         }
+
+        await _store.SettleAsync();
     }
 
-    public Contender ReadAll(int rows) => new(name, async () =>
+    public Contender ReadAll(int rows) => new(Name, async () =>
     {
         if ((await Table.ReadAllAsync(CancellationToken.None)).Members.Count != rows)
-            throw new InvalidOperationException($"{name} did not answer all {rows} rows.");
+            throw new InvalidOperationException($"{Name} did not answer all {rows} rows.");
     });
 
+    /// <summary>The list as a client of the cluster asks for it.</summary>
+    public async Task<Contender> GatewaysAsync(int gateways)
+    {
+        var list = _client.Value.Services.GetRequiredService<IGatewayListProvider>();
+        await list.InitializeGatewayListProvider();
+        return new Contender(Name, async () =>
+        {
+            if ((await list.GetGateways()).Count != gateways)
+                throw new InvalidOperationException($"{Name} did not answer all {gateways} gateways.");
+        });
+    }
+
     /// <summary>Writes every row again, past the provider.</summary>
-    public Task RewriteAsync() => rewrite();
+    public Task RewriteAsync() => _store.RewriteAsync(_clusterId);
 
     /// <summary>What a write of the row has to carry now.</summary>
     public async Task<(TableVersion Next, string? ETag)> TokensAsync(MembershipEntry entry, CancellationToken cancellationToken)
@@ -84,8 +121,13 @@ internal sealed class PeerTable(string name, IHost host, Func<Task> rewrite) : I
     public void Check(string what, bool written)
     {
         if (!written)
-            throw new InvalidOperationException($"{name} refused the {what}: its tokens should have been the latest.");
+            throw new InvalidOperationException($"{Name} refused the {what}: its tokens should have been the latest.");
     }
 
-    public async ValueTask DisposeAsync() => await ((IAsyncDisposable)host).DisposeAsync();
+    public async ValueTask DisposeAsync()
+    {
+        await ((IAsyncDisposable)_silo).DisposeAsync();
+        if (_client.IsValueCreated)
+            await ((IAsyncDisposable)_client.Value).DisposeAsync();
+    }
 }

@@ -12,22 +12,22 @@ internal sealed class PeerStores : IAsyncDisposable
 
     public IReadOnlyList<PeerStore> All => _all;
 
-    public static async Task<PeerStores> StartAsync(string data, Report report, CancellationToken cancellationToken)
+    public static async Task<PeerStores> StartAsync(Report report, CancellationToken cancellationToken)
     {
         var stores = new PeerStores();
         try
         {
             if (RedisServer.Binary is { } redis)
             {
-                stores._all.Add(await RedisAsync("Redis, no fsync", redis, data, appendOnly: false, cancellationToken));
-                stores._all.Add(await RedisAsync("Redis, AOF fsync always", redis, data, appendOnly: true, cancellationToken));
+                stores._all.Add(await RedisAsync("Redis, no fsync", redis, appendOnly: false, cancellationToken));
+                stores._all.Add(await RedisAsync("Redis, AOF fsync always", redis, appendOnly: true, cancellationToken));
             }
             else
             {
-                report.Note("Redis is left out: there is no redis-server on this machine.");
+                report.Note(RedisServer.Missing);
             }
 
-            if (await TryPostgresAsync(data, report, cancellationToken) is { } postgres)
+            if (await TryPostgresAsync(report, cancellationToken) is { } postgres)
                 stores._all.Add(postgres);
             return stores;
         }
@@ -53,20 +53,23 @@ internal sealed class PeerStores : IAsyncDisposable
             await store.DisposeAsync();
     }
 
-    private static async Task<PeerStore> RedisAsync(string name, string binary, string data, bool appendOnly, CancellationToken cancellationToken)
+    private static async Task<PeerStore> RedisAsync(string name, string binary, bool appendOnly, CancellationToken cancellationToken)
     {
-        var server = await RedisServer.StartAsync(binary, data, appendOnly, cancellationToken);
+        var server = await RedisServer.StartAsync(binary, appendOnly, cancellationToken);
         try
         {
             var connection = await ConnectionMultiplexer.ConnectAsync(server.Address);
-            return new PeerStore(name, silo => silo.UseRedisClustering(server.Address), RewriteAsync, connection, server);
-
-            async Task RewriteAsync(string clusterId)
+            return new PeerStore(name, connection, server)
             {
-                var database = connection.GetDatabase();
-                var key = connection.GetServers()[0].Keys(pattern: $"*{clusterId}*").Single();
-                await database.HashSetAsync(key, await database.HashGetAllAsync(key));
-            }
+                UseInSilo = silo => silo.UseRedisClustering(server.Address),
+                UseInClient = client => client.UseRedisClustering(server.Address),
+                RewriteAsync = async clusterId =>
+                {
+                    var database = connection.GetDatabase();
+                    var key = connection.GetServers()[0].Keys(pattern: $"*{clusterId}*").Single();
+                    await database.HashSetAsync(key, await database.HashGetAllAsync(key));
+                },
+            };
         }
         catch
         {
@@ -75,7 +78,7 @@ internal sealed class PeerStores : IAsyncDisposable
         }
     }
 
-    private static async Task<PeerStore?> TryPostgresAsync(string data, Report report, CancellationToken cancellationToken)
+    private static async Task<PeerStore?> TryPostgresAsync(Report report, CancellationToken cancellationToken)
     {
         if (OrleansSql.Folder is not { } folder)
         {
@@ -85,42 +88,50 @@ internal sealed class PeerStores : IAsyncDisposable
 
         if (PostgresServer.Binaries is not { } binaries)
         {
-            report.Note("PostgreSQL is left out: it is not on this machine.");
+            report.Note(PostgresServer.Missing);
             return null;
         }
 
         try
         {
-            var server = await PostgresServer.StartAsync(binaries, data, cancellationToken);
-            try
-            {
-                var source = NpgsqlDataSource.Create(server.ConnectionString);
-                await OrleansSql.RunAsync(source, folder, cancellationToken);
-                return new PeerStore("PostgreSQL", UseServer, RewriteAsync, source, server);
-
-                async Task RewriteAsync(string clusterId)
-                {
-                    await using var command = source.CreateCommand("UPDATE OrleansMembershipTable SET IAmAliveTime = IAmAliveTime WHERE DeploymentId = $1");
-                    command.Parameters.AddWithValue(clusterId);
-                    await command.ExecuteNonQueryAsync(CancellationToken.None);
-                }
-            }
-            catch
-            {
-                await server.DisposeAsync();
-                throw;
-            }
-
-            void UseServer(ISiloBuilder silo) => silo.UseAdoNetClustering(options =>
-            {
-                options.Invariant = "Npgsql";
-                options.ConnectionString = server.ConnectionString;
-            });
+            return await PostgresAsync(binaries, folder, cancellationToken);
         }
         catch (Exception exception) when (exception is PostgresServerException or EtcdServerException)
         {
             report.Note($"PostgreSQL is left out: {exception.Message}");
             return null;
+        }
+    }
+
+    private static async Task<PeerStore> PostgresAsync(string binaries, string folder, CancellationToken cancellationToken)
+    {
+        var server = await PostgresServer.StartAsync(binaries, cancellationToken);
+        var source = NpgsqlDataSource.Create(server.ConnectionString);
+        var store = new PeerStore("PostgreSQL", source, server)
+        {
+            UseInSilo = silo => silo.UseAdoNetClustering(options => (options.Invariant, options.ConnectionString) = (OrleansSql.Invariant, server.ConnectionString)),
+            UseInClient = client => client.UseAdoNetClustering(options => (options.Invariant, options.ConnectionString) = (OrleansSql.Invariant, server.ConnectionString)),
+            RewriteAsync = async clusterId =>
+            {
+                await using var command = source.CreateCommand("UPDATE OrleansMembershipTable SET IAmAliveTime = IAmAliveTime WHERE DeploymentId = $1");
+                command.Parameters.AddWithValue(clusterId);
+                await command.ExecuteNonQueryAsync(CancellationToken.None);
+            },
+            SettleAsync = async () =>
+            {
+                await using var command = source.CreateCommand("VACUUM (ANALYZE)");
+                await command.ExecuteNonQueryAsync(CancellationToken.None);
+            },
+        };
+        try
+        {
+            await OrleansSql.RunAsync(source, folder, cancellationToken);
+            return store;
+        }
+        catch
+        {
+            await store.DisposeAsync();
+            throw;
         }
     }
 }

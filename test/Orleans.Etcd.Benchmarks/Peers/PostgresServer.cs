@@ -10,13 +10,15 @@ namespace Orleans.Etcd.Benchmarks;
 /// </summary>
 internal sealed class PostgresServer : IAsyncDisposable
 {
+    public const string Missing = "PostgreSQL is left out: it is not on this machine.";
+
     private const string User = "nobody";
     private const int SigInt = 2;
     private static readonly TimeSpan Limit = TimeSpan.FromSeconds(30);
     private readonly EtcdProcess _process;
-    private readonly string _directory;
+    private readonly ServerDirectory _directory;
 
-    private PostgresServer(EtcdProcess process, string directory, int port)
+    private PostgresServer(EtcdProcess process, ServerDirectory directory, int port)
     {
         (_process, _directory) = (process, directory);
         ConnectionString = $"Host=127.0.0.1;Port={port};Username=postgres;Database=postgres";
@@ -27,14 +29,14 @@ internal sealed class PostgresServer : IAsyncDisposable
     /// <summary>The folder with initdb and postgres, which <c>./run-benchmarks</c> found or fetched; null where there is none.</summary>
     public static string? Binaries => Environment.GetEnvironmentVariable("POSTGRES_BIN") is { Length: > 0 } path ? path : null;
 
-    public static async Task<PostgresServer> StartAsync(string binaries, string root, CancellationToken cancellationToken)
+    public static async Task<PostgresServer> StartAsync(string binaries, CancellationToken cancellationToken)
     {
-        var directory = Directory.CreateDirectory(Path.Combine(root, $"postgres-{Guid.NewGuid():N}")).FullName;
+        var directory = ServerDirectory.Create(Repository.Data());
         try
         {
             if (Environment.IsPrivilegedProcess)
-                await RunAsync(new ProcessStartInfo("chown", [User, directory]), cancellationToken);
-            var data = Path.Combine(directory, "data");
+                await RunAsync(new ProcessStartInfo("chown", [User, directory.Path]), cancellationToken);
+            var data = Path.Combine(directory.Path, "data");
             await RunAsync(AsUser(Path.Combine(binaries, "initdb"), "-D", data, "-U", "postgres", "-A", "trust", "--no-locale", "-E", "UTF8"), cancellationToken);
             var port = LoopbackPort.Take();
             // All that it shares between its processes lies in its directory too. A log of its own would be written by a process that outlives it.
@@ -55,7 +57,7 @@ internal sealed class PostgresServer : IAsyncDisposable
         }
         catch
         {
-            Directory.Delete(directory, recursive: true);
+            directory.Delete();
             throw;
         }
     }
@@ -63,7 +65,7 @@ internal sealed class PostgresServer : IAsyncDisposable
     public async ValueTask DisposeAsync()
     {
         await EndAsync();
-        Directory.Delete(_directory, recursive: true);
+        _directory.Delete();
     }
 
     /// <summary>SIGINT ends its connections too. Killed it would leave its shared memory behind.</summary>

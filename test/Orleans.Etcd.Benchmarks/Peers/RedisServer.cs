@@ -8,11 +8,13 @@ namespace Orleans.Etcd.Benchmarks;
 /// <summary>A redis-server of our own: a free loopback port, a directory that goes with it, ended by its process id.</summary>
 internal sealed class RedisServer : IAsyncDisposable
 {
+    public const string Missing = "Redis is left out: there is no redis-server on this machine.";
+
     private static readonly TimeSpan StartTimeout = TimeSpan.FromSeconds(20);
     private readonly Process _process;
-    private readonly string _directory;
+    private readonly ServerDirectory _directory;
 
-    private RedisServer(Process process, string directory, int port) => (_process, _directory, Port) = (process, directory, port);
+    private RedisServer(Process process, ServerDirectory directory, int port) => (_process, _directory, Port) = (process, directory, port);
 
     /// <summary>What <c>./run-benchmarks</c> found or installed; null where there is none.</summary>
     public static string? Binary => Environment.GetEnvironmentVariable("REDIS_SERVER") is { Length: > 0 } path ? path : null;
@@ -22,12 +24,12 @@ internal sealed class RedisServer : IAsyncDisposable
     private int Port { get; }
 
     /// <summary>Starts one that keeps all in memory, or one that syncs each write to its append-only file.</summary>
-    public static async Task<RedisServer> StartAsync(string binary, string root, bool appendOnly, CancellationToken cancellationToken)
+    public static async Task<RedisServer> StartAsync(string binary, bool appendOnly, CancellationToken cancellationToken)
     {
-        var directory = Directory.CreateDirectory(Path.Combine(root, $"redis-{Guid.NewGuid():N}")).FullName;
+        var directory = ServerDirectory.Create(Repository.Data());
         var port = LoopbackPort.Take();
         var start = ProcessStarter.EndingWithUs(
-            binary, "--bind", "127.0.0.1", "--port", $"{port}", "--dir", directory, "--save", "", "--loglevel", "warning",
+            binary, "--bind", "127.0.0.1", "--port", $"{port}", "--dir", directory.Path, "--save", "", "--loglevel", "warning",
             "--logfile", "redis.log", "--appendonly", appendOnly ? "yes" : "no", "--appendfsync", "always");
         var server = new RedisServer(await ProcessStarter.StartAsync(start), directory, port);
         try
@@ -48,7 +50,7 @@ internal sealed class RedisServer : IAsyncDisposable
             _process.Kill();
         await _process.WaitForExitAsync();
         _process.Dispose();
-        Directory.Delete(_directory, recursive: true);
+        _directory.Delete();
     }
 
     private async Task WaitAsync(CancellationToken cancellationToken)
