@@ -28,7 +28,7 @@ internal sealed partial class MembershipPush(EtcdMembershipTable table, ICluster
             var backoff = FirstBackoff;
             while (membership.CurrentSnapshot.Version < version && !await TryRefreshAsync(version, stop).ConfigureAwait(false))
             {
-                if (await table.View.WaitAsync(snapshot => snapshot != seen, backoff, stop).ConfigureAwait(false))
+                if (await table.View.WaitAsync(snapshot => snapshot != seen, backoff, stop).ConfigureAwait(false) is not null)
                     break;
                 backoff = backoff * 2 < LongestBackoff ? backoff * 2 : LongestBackoff;
             }

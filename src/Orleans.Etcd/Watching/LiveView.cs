@@ -30,20 +30,19 @@ internal sealed class LiveView : IAsyncDisposable
     public Task<RangeSnapshot> WaitAsync(Func<RangeSnapshot, bool> condition, CancellationToken cancellationToken) =>
         LookAsync(() => _snapshot is { } snapshot && condition(snapshot) ? snapshot : null, cancellationToken);
 
-    /// <summary>Waits until the view shows what is asked for, and answers whether it did so in time.</summary>
+    /// <summary>Waits until the view shows what is asked for; null where it did not in time.</summary>
     /// <exception cref="ObjectDisposedException">The view or its connection is disposed.</exception>
-    public async Task<bool> WaitAsync(Func<RangeSnapshot, bool> condition, TimeSpan within, CancellationToken cancellationToken)
+    public async Task<RangeSnapshot?> WaitAsync(Func<RangeSnapshot, bool> condition, TimeSpan within, CancellationToken cancellationToken)
     {
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         limit.CancelAfter(within);
         try
         {
-            await WaitAsync(condition, limit.Token).ConfigureAwait(false);
-            return true;
+            return await WaitAsync(condition, limit.Token).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (!cancellationToken.IsCancellationRequested)
         {
-            return false;
+            return null;
         }
     }
 

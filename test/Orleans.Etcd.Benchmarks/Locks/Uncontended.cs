@@ -25,15 +25,18 @@ internal sealed class Uncontended(Contest contest, BareEtcd bare, LockHost host,
 
     private async Task CompareAsync(string @case, int names, CancellationToken cancellationToken)
     {
-        var transactions = new BareWrites(bare).Transactions;
-        var others = await Task.WhenAll(peers.All.Prepend(transactions).Select(peer => peer.CycleAsync(Name(peer.Name))));
+        // By themselves: the more take turns, the colder the caches that each of them finds.
+        var onEtcd = await Task.WhenAll(new[] { new BareWrites(bare).Transactions, peers.Go }.Select(peer => peer.CycleAsync(Name(peer.Name))));
+        var others = await Task.WhenAll(peers.All.Where(peer => peer != peers.Go).Select(peer => peer.CycleAsync(Name(peer.Name))));
         await CompareAsync("grain", host.Grain(Name("grain")), host.SiloCall);
         await CompareAsync("client", await host.Client.CycleAsync(Name(host.Client.Name)), host.ClientCall);
 
         async Task CompareAsync(string from, Contender ours, Func<Task> call)
         {
             var least = await LeastAsync(from, Name($"bare-{from}"), call);
-            var figures = await contest.CompareAsync(@case, Operations, ours, [least, .. others], cancellationToken);
+            var figures = await contest.CompareAsync(@case, Operations, ours, [least, .. onEtcd], cancellationToken);
+            if (others.Length > 0)
+                await contest.CompareAsync(@case, Operations, ours, others, cancellationToken);
             contest.Report.RatioGoal($"{@case}, {ours.Name}, against {least.Name}", figures[0], Limit);
         }
 
