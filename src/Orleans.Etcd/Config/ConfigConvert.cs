@@ -44,6 +44,12 @@ internal static class ConfigConvert
             return TimeSpan.Parse(text, CultureInfo.InvariantCulture);
         if (type == typeof(DateTimeOffset))
             return DateTimeOffset.Parse(text, CultureInfo.InvariantCulture, DateTimeStyles.AssumeUniversal);
+        if (type == typeof(DateTime))
+            return DateTime.Parse(text, CultureInfo.InvariantCulture, DateTimeStyles.RoundtripKind);
+        if (type == typeof(DateOnly))
+            return DateOnly.Parse(text, CultureInfo.InvariantCulture);
+        if (type == typeof(TimeOnly))
+            return TimeOnly.Parse(text, CultureInfo.InvariantCulture);
         if (type == typeof(Guid) || (type.IsPrimitive && type != typeof(nint) && type != typeof(nuint)) || type == typeof(decimal))
             return TypeDescriptor.GetConverter(type).ConvertFromInvariantString(text);
         return JsonSerializer.Deserialize(value.Bytes.Span, type, Json) ?? throw new JsonException();

@@ -18,7 +18,7 @@ internal static class ConfiguredServices
         {
             return serviceKey is null
                 ? services.GetService<EtcdConnection>()
-                    ?? throw new OrleansConfigurationException("An etcd connection is to be used, but none is registered: call UseEtcdClustering(…) or services.AddEtcdClient(…).")
+                    ?? throw new OrleansConfigurationException("An etcd connection is to be used, but none is registered: call UseEtcdClustering(…) or services.AddEtcdClient(…), or name the key of one that was registered with one.")
                 : services.GetKeyedService<EtcdConnection>(serviceKey)
                     ?? throw new OrleansConfigurationException($"The etcd connection '{serviceKey}' is to be used, but none is registered: call services.AddKeyedEtcdClient(\"{serviceKey}\", …).");
         }

@@ -87,6 +87,8 @@ public static class EtcdConfigExtensions
 
         private async Task ReadAsync(CancellationToken cancellationToken)
         {
+            // Also where no namespace is named: without a connection the silo is not to start.
+            _ = services.GetRequiredService<ConfigFeeds>();
             var options = services.GetRequiredService<IOptions<EtcdConfigOptions>>().Value;
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
             limit.CancelAfter(options.StartupTimeout);

@@ -15,7 +15,7 @@ public static class EtcdConfigurationExtensions
 {
     /// <summary>Adds all keys under a prefix, as text.</summary>
     /// <param name="builder">The configuration.</param>
-    /// <param name="endpoints">Client URLs of the etcd members, separated by commas.</param>
+    /// <param name="endpoints">Client URLs of the etcd members, separated by commas, semicolons or white space.</param>
     /// <param name="prefix">What the keys begin with; ends in a slash.</param>
     /// <returns>The builder, for more.</returns>
     /// <exception cref="InvalidOperationException">etcd could not be read within 10 s. Thrown by <c>builder.Configuration</c> at once, else by <c>Build</c>.</exception>
@@ -24,7 +24,7 @@ public static class EtcdConfigurationExtensions
         ArgumentException.ThrowIfNullOrEmpty(endpoints);
         return builder.AddEtcd(options =>
         {
-            options.Etcd.Endpoints = endpoints.Split(',', StringSplitOptions.TrimEntries | StringSplitOptions.RemoveEmptyEntries);
+            options.Etcd.Endpoints = EtcdOptions.ParseEndpoints(endpoints);
             options.Layers.Add(new EtcdConfigurationLayer(prefix));
         });
     }

@@ -8,7 +8,7 @@ namespace Orleans.Hosting;
 public static class EtcdHealthCheckExtensions
 {
     /// <summary>
-    /// Adds a check that is healthy when etcd answers a linearizable read within the request timeout, and degraded when it
+    /// Adds a check that is healthy when etcd answers a linearizable read, within twice the request timeout, and degraded when it
     /// does, but a silo over the same connection does not hold its own liveness lease at the moment. A connection that
     /// cannot be made, for want of usable options or of a registration under the key, is a failure like any other.
     /// </summary>

@@ -41,6 +41,13 @@ public static class EtcdLeaseProviderExtensions
     private static ISiloBuilder AddLeaseProvider(this ISiloBuilder builder, string? serviceKey)
     {
         builder.Services.AddSingleton<ILeaseProvider>(services => services.OverEtcd<EtcdLeaseProvider>(serviceKey));
+        builder.Services.AddSingleton<IConfigurationValidator>(services => new ConnectionValidator(services, serviceKey));
         return builder;
+    }
+
+    /// <summary>That there is a connection, as the silo starts and not when the first stream needs it.</summary>
+    private sealed class ConnectionValidator(IServiceProvider services, string? serviceKey) : IConfigurationValidator
+    {
+        public void ValidateConfiguration() => services.GetEtcdConnection(serviceKey);
     }
 }

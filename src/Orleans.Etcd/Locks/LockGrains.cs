@@ -9,25 +9,25 @@ namespace Orleans.Etcd;
 /// </summary>
 internal abstract class LockQueueGrain : Grain, ILockQueueGrain
 {
-    private readonly LockQueues _queues;
+    private readonly IServiceProvider _services;
     private readonly LockKind _kind;
-    private LockQueue? _queue;
+    private (LockQueues Queues, LockQueue Queue)? _open;
 
     protected LockQueueGrain(IServiceProvider services, LockKind kind)
     {
-        _queues = LockQueues.Required<LockQueues>(services);
+        _services = services;
         _kind = kind;
     }
 
     // Made by the first call and not by the activation, whose exceptions reach the caller in another shape: the name may be
-    // one that cannot be a key.
+    // one that cannot be a key, and the silo one that brokers no locks.
     private LockQueue Queue
     {
         get
         {
-            _queue ??= _queues.Open(_kind, this.GetPrimaryKeyString(), () => GrainContext.Deactivate(new(DeactivationReasonCode.ActivationIdle, "Nobody asks for the lock.")));
-            _queue.NoteUse();
-            return _queue;
+            var (_, queue) = _open ??= Open();
+            queue.NoteUse();
+            return queue;
         }
     }
 
@@ -43,8 +43,14 @@ internal abstract class LockQueueGrain : Grain, ILockQueueGrain
 
     public override async Task OnDeactivateAsync(DeactivationReason reason, CancellationToken cancellationToken)
     {
-        if (_queue is not null)
-            await _queues.CloseAsync(_queue).ConfigureAwait(true);
+        if (_open is var (queues, queue))
+            await queues.CloseAsync(queue).ConfigureAwait(true);
+    }
+
+    private (LockQueues Queues, LockQueue Queue) Open()
+    {
+        var queues = LockQueues.Required<LockQueues>(_services);
+        return (queues, queues.Open(_kind, this.GetPrimaryKeyString(), () => GrainContext.Deactivate(new(DeactivationReasonCode.ActivationIdle, "Nobody asks for the lock."))));
     }
 }
 

@@ -24,10 +24,9 @@ internal sealed class AllocationsBenchmark : IBenchmark
         await using var paths = await LocalPaths.Subjects.StartAsync(bare, etcd, hosts, cancellationToken);
         LocalPaths.Current = paths;
 
-        var rounds = contest.Settings.Rounds;
-        var job = Job.Default.WithToolchain(InProcessNoEmitToolchain.Instance).WithWarmupCount(contest.Settings.Quick ? 1 : 3).WithIterationCount(Math.Max(rounds, 3));
+        var job = Job.Default.WithToolchain(InProcessNoEmitToolchain.Instance).WithIterationCount(Math.Max(contest.Settings.Rounds, 3));
         if (contest.Settings.Quick)
-            job = job.WithIterationTime(Perfolizer.Horology.TimeInterval.FromMilliseconds(50));
+            job = job.WithWarmupCount(1).WithInvocationCount(16).WithUnrollFactor(1);
         var config = ManualConfig.CreateEmpty()
             .AddJob(job)
             .AddDiagnoser(MemoryDiagnoser.Default)

@@ -47,16 +47,18 @@ internal sealed class FailoverBenchmark : IBenchmark
                 await KillTwoAsync(contest.Settings, theirs, against, cancellationToken);
         }
 
-        foreach (var young in new[] { false, true })
+        foreach (var young in Ages(contest.Settings))
             Show(contest, ours.Name, found[young], theirs?.Name, against[young], young);
     }
 
     /// <summary>The oldest, and then the one that has come instead, while it is young.</summary>
     private static async Task KillTwoAsync(Settings settings, FailoverCluster cluster, Dictionary<bool, List<Failover>> found, CancellationToken cancellationToken)
     {
-        foreach (var young in new[] { false, true })
+        foreach (var young in Ages(settings))
             found[young].Add(await cluster.KillOneAsync(young, settings.Quick ? TimeSpan.Zero : Between(), cancellationToken));
     }
+
+    private static bool[] Ages(Settings settings) => settings.Quick ? [true] : [false, true];
 
     /// <summary>At no particular time between two renewals or probes; before the youngest has answered four of Orleans' probes.</summary>
     private static TimeSpan Between() => TimeSpan.FromSeconds(5 + (5 * Random.Shared.NextDouble()));

@@ -28,6 +28,10 @@ public sealed class ConfigValueTests
         Assert.Equal(Colour.Red, As<Colour>("1"));
         Assert.Equal(Guid.Parse("7d1c3f9e-7a6f-4f2d-9c55-0c2a3a1f8f10"), As<Guid>("7d1c3f9e-7a6f-4f2d-9c55-0c2a3a1f8f10"));
         Assert.Equal(new DateTimeOffset(2026, 1, 2, 3, 4, 5, TimeSpan.Zero), As<DateTimeOffset>("2026-01-02T03:04:05Z"));
+        Assert.Equal(new DateTime(2026, 1, 2, 3, 4, 5, DateTimeKind.Utc), As<DateTime>("2026-01-02T03:04:05Z"));
+        Assert.Equal(DateTimeKind.Utc, As<DateTime>("2026-01-02T03:04:05Z").Kind);
+        Assert.Equal(new DateOnly(2026, 1, 2), As<DateOnly>("2026-01-02"));
+        Assert.Equal(new TimeOnly(3, 4), As<TimeOnly>("03:04"));
         Assert.Equal(" a ", As<string>(" a "));
         Assert.Equal(new byte[] { 0xff, 0 }, new ConfigValue("k", [0xff, 0], 1, null).As<byte[]>());
         Assert.Equal(["a", "b"], As<string[]>("""["a","b",]"""));

@@ -225,7 +225,7 @@ public sealed class EtcdConfigurationTests(SharedEtcd35 etcd) : IClassFixture<Sh
     public async Task ShortForm_ReadsOnePrefix()
     {
         await PutAsync("a/b", "1");
-        var configuration = new ConfigurationBuilder().AddEtcd(etcd.Server.Endpoint.ToString(), _prefix).Build();
+        var configuration = new ConfigurationBuilder().AddEtcd($"{etcd.Server.Endpoint}; {etcd.Server.Endpoint}", _prefix).Build();
         using var _ = (IDisposable)configuration;
         Assert.Equal("1", configuration["a:b"]);
         ((IConfigurationRoot)configuration).Reload();

@@ -24,6 +24,13 @@ public sealed class ConfigHostingTests(SharedEtcd35 etcd) : IClassFixture<Shared
             Assert.Contains($"EtcdConfigOptions.{option} ", message);
     }
 
+    [Fact]
+    public async Task Silo_WithoutAConnection_IsToldWhatToCall()
+    {
+        using var silo = Hosts.Silo(builder => builder.UseLocalhostClustering().AddEtcdConfig());
+        Assert.Contains("AddEtcdClient", (await Assert.ThrowsAsync<OrleansConfigurationException>(() => silo.StartAsync())).Message);
+    }
+
     [Theory]
     [InlineData("config")]
     [InlineData("config-history")]

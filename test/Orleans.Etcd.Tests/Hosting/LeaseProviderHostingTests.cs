@@ -40,5 +40,6 @@ public sealed class LeaseProviderHostingTests(SharedEtcd35 etcd) : IClassFixture
 
         using var none = Hosts.Silo(silo => silo.UseLocalhostClustering().AddKeyedEtcdLeaseProvider("other"));
         Assert.Contains("other", Assert.Throws<OrleansConfigurationException>(none.Services.GetRequiredService<ILeaseProvider>).Message);
+        Assert.Contains("other", (await Assert.ThrowsAsync<OrleansConfigurationException>(() => none.StartAsync())).Message);
     }
 }
