@@ -252,10 +252,18 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
         // Of one that was restored, or whose version was deleted, the watch has to find that out by itself.
         if (version <= known.Image.VersionModRevision || response.Header.Revision < known.Image.Revision || clusterId != known.Image.ClusterId)
             return null;
-        var shown = await watch.WaitAsync(
-            snapshot => snapshot.ClusterId == clusterId && snapshot.Values.GetValueOrDefault(_layout.VersionKey)?.ModRevision >= version,
-            WatchLag, cancellationToken).ConfigureAwait(false);
-        return shown is null ? null : known with { Image = FromView(shown) };
+        try
+        {
+            var shown = await watch.WaitAsync(
+                snapshot => snapshot.ClusterId == clusterId && snapshot.Values.GetValueOrDefault(_layout.VersionKey)?.ModRevision >= version,
+                WatchLag, cancellationToken).ConfigureAwait(false);
+            return shown is null ? null : known with { Image = FromView(shown) };
+        }
+        catch (ObjectDisposedException)
+        {
+            // The silo stops; it may still be asked.
+            return null;
+        }
     }
 
     private LiveView? WatchThatKeepsUp()
