@@ -85,8 +85,8 @@ internal sealed class Contended(Contest contest, BareEtcd bare, LockHost host, L
         var race = await Race.RunAsync(contenders.Select(Contend), window, cancellationToken);
         return new Outcome(race.PerSecond, handOvers / (double)Math.Max(cycles, 1))
         {
-            P50 = latencies.GetValueAtPercentile(50) / 1000.0,
-            P99 = latencies.GetValueAtPercentile(99) / 1000.0,
+            P50 = Milliseconds(50),
+            P99 = Milliseconds(99),
             Fewest = race.Counts.Min(),
             Mean = race.Counts.Average(),
             Most = race.Counts.Max(),
@@ -104,6 +104,9 @@ internal sealed class Contended(Contest contest, BareEtcd bare, LockHost host, L
             Interlocked.Decrement(ref holders);
             released = Stopwatch.GetTimestamp();
         };
+
+        // Where it never changed hands, longer than all the time that there was.
+        double Milliseconds(double percentile) => latencies.TotalCount == 0 ? window.Time.TotalMilliseconds : latencies.GetValueAtPercentile(percentile) / 1000.0;
 
         void Count(int number)
         {

@@ -115,9 +115,12 @@ public sealed class UnknownOutcomeTests(SharedEtcd35 shared) : IClassFixture<Sha
     {
         await using var server = await EtcdServer.StartAsync(new() { BinaryPath = shared.BinaryPath, ExtraArguments = { "--quota-backend-bytes=1048576" } });
         await using var etcd = server.Connect();
+        const int Writers = 64;
         var value = new string('x', 20_000);
         var refused = new ConcurrentDictionary<string, EtcdException>();
-        await Task.WhenAll(Enumerable.Range(0, 32).Select(async writer =>
+        // More than fits, and etcd has all of it before it applies the first: each finds space when it comes, and some none when they are applied.
+        server.Pause();
+        var writing = Task.WhenAll(Enumerable.Range(0, Writers).Select(async writer =>
         {
             for (var i = 0; i < 20 && !refused.Keys.Any(key => key.StartsWith($"{writer}/", StringComparison.Ordinal)); i++)
             {
@@ -131,8 +134,11 @@ public sealed class UnknownOutcomeTests(SharedEtcd35 shared) : IClassFixture<Sha
                 }
             }
         }));
+        await Task.Delay(500);
+        server.Resume();
+        await writing;
 
-        Assert.Equal(32, refused.Count);
+        Assert.Equal(Writers, refused.Count);
         var applied = 0;
         foreach (var (key, exception) in refused)
         {
