@@ -22,9 +22,6 @@ namespace Orleans.Etcd;
 /// </remarks>
 internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisposable, IDisposable
 {
-    // Reading all of 1,000 rows takes about as long; a watch that lags more is not worth waiting for.
-    private static readonly TimeSpan WatchLag = TimeSpan.FromMilliseconds(25);
-
     private readonly EtcdConnection _etcd;
     private readonly MembershipLayout _layout;
     private readonly ClusterOptions _cluster;
@@ -110,8 +107,7 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
         var heartbeats = _lastRead?.Heartbeats;
         if (heartbeats is null || _etcd.Time.GetElapsedTime(heartbeats.ReadAt) > _maxHeartbeatAge)
             known = null;
-        var read = known is null ? null : new TableRead(known, heartbeats!);
-        var (image, times) = await ReadAllFromEtcdAsync(read, cancellationToken).ConfigureAwait(false);
+        var (image, times) = await ReadAllFromEtcdAsync(known, heartbeats, cancellationToken).ConfigureAwait(false);
         return image.ToTableData(times);
     }
 
@@ -205,88 +201,5 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
         await _etcd.TxnAsync(create, cancellationToken).ConfigureAwait(false);
     }
 
-    /// <summary>
-    /// Reads the table at one revision, in one request. Where the version is still that of <paramref name="known"/>,
-    /// etcd looks at one key and answers with none.
-    /// </summary>
-    private async Task<TableRead> ReadAllFromEtcdAsync(TableRead? known, CancellationToken cancellationToken)
-    {
-        var readAt = _etcd.Time.GetTimestamp();
-        // Where there was no version, its absence says nothing of the rows.
-        if (known is { Image.VersionModRevision: 0 })
-            known = null;
-        var watch = known is null ? null : WatchThatKeepsUp();
-        var request = new TxnRequest { Compare = { Txn.ModRevisionIs(_layout.VersionKey, known?.Image.VersionModRevision ?? -1) } };
-        RequestOp[] wanted = watch is null ? [Txn.Get(_layout.Range), Txn.Get(_layout.AliveRange)] : [Txn.Get(_layout.VersionKey)];
-        request.Failure.AddRange(wanted);
-        var response = await _etcd.TxnAsync(request, cancellationToken).ConfigureAwait(false);
-        if (response.Succeeded && known is not null)
-        {
-            // A linearizable read behind what is known, or of another cluster, is of a restored etcd, whose revisions mean
-            // something else.
-            var same = response.Header.Revision >= known.Image.Revision && response.Header.ClusterId == known.Image.ClusterId;
-            return same ? known : await ReadAllFromEtcdAsync(known: null, cancellationToken).ConfigureAwait(false);
-        }
-
-        if (watch is not null)
-            return await CatchUpAsync(watch, known!, response, cancellationToken).ConfigureAwait(false) ?? await ReadAllFromEtcdAsync(known: null, cancellationToken).ConfigureAwait(false);
-        var read = new TableRead(
-            Decode(response, Keys(response, 0, 1), known?.Image ?? NewestKnown()),
-            new Heartbeats(_layout, Keys(response, 1, 1), readAt, _unreadable.Note));
-        _lastRead = read;
-        return read;
-    }
-
-    /// <summary>
-    /// What the watch shows once it has come to the version that was just read: it brings the rows that have changed, where a
-    /// read would bring all, and is mostly there within a millisecond. Null where it is not soon, or must not be believed.
-    /// </summary>
-    /// <remarks>
-    /// Every change of a row raises the version, so what is shown at that version is the table as it was read; shown at a later
-    /// one it is as it was later, but before this returns. Either was the table's state while the caller waited for it.
-    /// </remarks>
-    private async Task<TableRead?> CatchUpAsync(LiveView watch, TableRead known, TxnResponse response, CancellationToken cancellationToken)
-    {
-        var version = Keys(response, 0, 1).SingleOrDefault()?.ModRevision ?? 0;
-        var clusterId = response.Header.ClusterId;
-        // Of one that was restored, or whose version was deleted, the watch has to find that out by itself.
-        if (version <= known.Image.VersionModRevision || response.Header.Revision < known.Image.Revision || clusterId != known.Image.ClusterId)
-            return null;
-        try
-        {
-            var shown = await watch.WaitAsync(
-                snapshot => snapshot.ClusterId == clusterId && snapshot.Values.GetValueOrDefault(_layout.VersionKey)?.ModRevision >= version,
-                WatchLag, cancellationToken).ConfigureAwait(false);
-            return shown is null ? null : known with { Image = FromView(shown) };
-        }
-        catch (ObjectDisposedException)
-        {
-            // The silo stops; it may still be asked.
-            return null;
-        }
-    }
-
-    private LiveView? WatchThatKeepsUp()
-    {
-        lock (_lock)
-            return _view is { Snapshot: not null, LastError: null } ? _view : null;
-    }
-
-    private MembershipImage Decode(TxnResponse response, IEnumerable<KeyValue> keys, MembershipImage? known) =>
-        MembershipImage.Decode(_layout, response.Header.ClusterId, response.Header.Revision, keys, known, _unreadable.Note);
-
-    /// <summary>The newer of what the watch shows and what was read last.</summary>
-    private MembershipImage? NewestKnown()
-    {
-        var read = _lastRead?.Image;
-        lock (_lock)
-        {
-            return _view?.Snapshot is not { } snapshot || (read is not null && read.Revision >= snapshot.Revision) ? read : FromView(snapshot);
-        }
-    }
-
     private static string NewWriteId() => Guid.NewGuid().ToString("N");
-
-    /// <summary>Rows, and heartbeats read with them or, while the rows stay the same, somewhat before.</summary>
-    private sealed record TableRead(MembershipImage Image, Heartbeats Heartbeats);
 }

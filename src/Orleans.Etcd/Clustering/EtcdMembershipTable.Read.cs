@@ -1,0 +1,110 @@
+using Etcdserverpb;
+using Mvccpb;
+
+namespace Orleans.Etcd;
+
+/// <summary>How the whole table is read.</summary>
+internal sealed partial class EtcdMembershipTable
+{
+    // Reading all of 1,000 rows takes about as long; a watch that lags more is not worth waiting for.
+    private static readonly TimeSpan WatchLag = TimeSpan.FromMilliseconds(25);
+
+    /// <summary>
+    /// Reads the table at one revision, in one request. Where the version is still that of <paramref name="known"/>,
+    /// etcd looks at one key and answers with none; where it is another, the watch may bring what has changed.
+    /// </summary>
+    /// <param name="known">What there is no need to read again if it is still so; needs heartbeats.</param>
+    /// <param name="heartbeats">Those to go with it.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    private async Task<TableRead> ReadAllFromEtcdAsync(Known? known, Heartbeats? heartbeats, CancellationToken cancellationToken)
+    {
+        var readAt = _etcd.Time.GetTimestamp();
+        // Where there was no version, its absence says nothing of the rows.
+        if (known is { VersionModRevision: 0 })
+            known = null;
+        var watch = known is null ? null : WatchThatKeepsUp();
+        var request = new TxnRequest { Compare = { Txn.ModRevisionIs(_layout.VersionKey, known?.VersionModRevision ?? -1) } };
+        RequestOp[] wanted = watch is null ? [Txn.Get(_layout.Range), Txn.Get(_layout.AliveRange)] : [Txn.Get(_layout.VersionKey)];
+        request.Failure.AddRange(wanted);
+        var response = await _etcd.TxnAsync(request, cancellationToken).ConfigureAwait(false);
+        if (response.Succeeded && known is not null)
+        {
+            // A linearizable read behind what is known, or of another cluster, is of a restored etcd, whose revisions mean
+            // something else.
+            var same = response.Header.Revision >= known.Revision && response.Header.ClusterId == known.ClusterId;
+            return same ? new TableRead(known.Decode(), heartbeats!) : await ReadAllFromEtcdAsync(known: null, heartbeats: null, cancellationToken).ConfigureAwait(false);
+        }
+
+        if (watch is not null)
+        {
+            return await CatchUpAsync(watch, known!, response, cancellationToken).ConfigureAwait(false) is { } image
+                ? new TableRead(image, heartbeats!)
+                : await ReadAllFromEtcdAsync(known: null, heartbeats: null, cancellationToken).ConfigureAwait(false);
+        }
+
+        var read = new TableRead(
+            Decode(response, Keys(response, 0, 1), (known ?? NewestKnown())?.Decode()),
+            new Heartbeats(_layout, Keys(response, 1, 1), readAt, _unreadable.Note));
+        _lastRead = read;
+        return read;
+    }
+
+    /// <summary>
+    /// What the watch shows once it has come to the version that was just read: it brings the rows that have changed, where a
+    /// read would bring all, and is mostly there within a millisecond. Null where it is not soon, or must not be believed.
+    /// </summary>
+    /// <remarks>
+    /// Every change of a row raises the version, so what is shown at that version is the table as it was read; shown at a later
+    /// one it is as it was later, but before this returns. Either was the table's state while the caller waited for it.
+    /// </remarks>
+    private async Task<MembershipImage?> CatchUpAsync(LiveView watch, Known known, TxnResponse response, CancellationToken cancellationToken)
+    {
+        var version = Keys(response, 0, 1).SingleOrDefault()?.ModRevision ?? 0;
+        var clusterId = response.Header.ClusterId;
+        // Of one that was restored, or whose version was deleted, the watch has to find that out by itself.
+        if (version <= known.VersionModRevision || response.Header.Revision < known.Revision || clusterId != known.ClusterId)
+            return null;
+        try
+        {
+            var shown = await watch.WaitAsync(
+                snapshot => snapshot.ClusterId == clusterId && VersionModRevisionOf(snapshot) >= version,
+                WatchLag, cancellationToken).ConfigureAwait(false);
+            return shown is null ? null : FromView(shown);
+        }
+        catch (ObjectDisposedException)
+        {
+            // The silo stops; it may still be asked.
+            return null;
+        }
+    }
+
+    private LiveView? WatchThatKeepsUp()
+    {
+        lock (_lock)
+            return _view is { Snapshot: not null, LastError: null } ? _view : null;
+    }
+
+    private MembershipImage Decode(TxnResponse response, IEnumerable<KeyValue> keys, MembershipImage? known) =>
+        MembershipImage.Decode(_layout, response.Header.ClusterId, response.Header.Revision, keys, known, _unreadable.Note);
+
+    /// <summary>The newer of what the watch shows and what was read last.</summary>
+    private Known? NewestKnown()
+    {
+        var read = _lastRead?.Image;
+        lock (_lock)
+        {
+            if (_view?.Snapshot is { } snapshot && !(read?.Revision >= snapshot.Revision))
+                return new Known(VersionModRevisionOf(snapshot), snapshot.Revision, snapshot.ClusterId, () => FromView(snapshot));
+        }
+
+        return read is null ? null : new Known(read.VersionModRevision, read.Revision, read.ClusterId, () => read);
+    }
+
+    private long VersionModRevisionOf(RangeSnapshot snapshot) => snapshot.Values.GetValueOrDefault(_layout.VersionKey)?.ModRevision ?? 0;
+
+    /// <summary>A state of the table, decoded only once it is needed: it may have changed meanwhile.</summary>
+    private sealed record Known(long VersionModRevision, long Revision, ulong ClusterId, Func<MembershipImage> Decode);
+
+    /// <summary>Rows, and heartbeats read with them or, while the rows stay the same, somewhat before.</summary>
+    private sealed record TableRead(MembershipImage Image, Heartbeats Heartbeats);
+}
