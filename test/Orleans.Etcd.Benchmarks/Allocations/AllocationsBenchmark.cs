@@ -11,6 +11,9 @@ namespace Orleans.Etcd.Benchmarks;
 /// <summary>What the paths allocate that ask nobody and are taken often, by BenchmarkDotNet, in this process, which is the host.</summary>
 internal sealed class AllocationsBenchmark : IBenchmark
 {
+    // Whoever allocates at all allocates as much.
+    private const int SmallestObject = 24;
+
     public string Name => "allocations";
 
     public string Summary => "bytes and nanoseconds of what is read locally and often: gateway list, config view, row encoding";
@@ -26,7 +29,11 @@ internal sealed class AllocationsBenchmark : IBenchmark
 
         var job = Job.Default.WithToolchain(InProcessNoEmitToolchain.Instance).WithIterationCount(Math.Max(contest.Settings.Rounds, 3));
         if (contest.Settings.Quick)
-            job = job.WithWarmupCount(1).WithInvocationCount(16).WithUnrollFactor(1);
+        {
+            // Enough for what other threads of the silos allocate meanwhile to be next to nothing each.
+            job = job.WithWarmupCount(1).WithInvocationCount(4096).WithUnrollFactor(1);
+        }
+
         var config = ManualConfig.CreateEmpty()
             .AddJob(job)
             .AddDiagnoser(MemoryDiagnoser.Default)
@@ -41,7 +48,7 @@ internal sealed class AllocationsBenchmark : IBenchmark
                 throw new InvalidOperationException($"{what} could not be measured: {string.Join(' ', report.ExecuteResults.SelectMany(result => result.Errors))}");
             contest.Add(what, "bytes", "library", null, [bytes], []);
             if (what == LocalPaths.ViewGet)
-                contest.Report.CountGoal($"{what}: no allocation", bytes == 0, $"{bytes} bytes");
+                contest.Report.CountGoal($"{what}: no allocation", bytes < SmallestObject, $"{bytes} bytes, those of other threads among them");
             contest.Add(what, "ns", "library", null, [.. statistics.OriginalValues], []);
         }
     }
