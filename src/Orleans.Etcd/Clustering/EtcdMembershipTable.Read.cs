@@ -29,10 +29,7 @@ internal sealed partial class EtcdMembershipTable
         var response = await _etcd.TxnAsync(request, cancellationToken).ConfigureAwait(false);
         if (response.Succeeded && known is not null)
         {
-            // A linearizable read behind what is known, or of another cluster, is of a restored etcd, whose revisions mean
-            // something else.
-            var same = response.Header.Revision >= known.Revision && response.Header.ClusterId == known.ClusterId;
-            return same ? new TableRead(known.Decode(), heartbeats!) : await ReadAllFromEtcdAsync(known: null, heartbeats: null, cancellationToken).ConfigureAwait(false);
+            return known.IsContinuedBy(response.Header) ? new TableRead(known.Decode(), heartbeats!) : await ReadAllFromEtcdAsync(known: null, heartbeats: null, cancellationToken).ConfigureAwait(false);
         }
 
         if (watch is not null)
@@ -60,14 +57,13 @@ internal sealed partial class EtcdMembershipTable
     private async Task<MembershipImage?> CatchUpAsync(LiveView watch, Known known, TxnResponse response, CancellationToken cancellationToken)
     {
         var version = Keys(response, 0, 1).SingleOrDefault()?.ModRevision ?? 0;
-        var clusterId = response.Header.ClusterId;
         // Of one that was restored, or whose version was deleted, the watch has to find that out by itself.
-        if (version <= known.VersionModRevision || response.Header.Revision < known.Revision || clusterId != known.ClusterId)
+        if (version <= known.VersionModRevision || !known.IsContinuedBy(response.Header))
             return null;
         try
         {
             var shown = await watch.WaitAsync(
-                snapshot => snapshot.ClusterId == clusterId && VersionModRevisionOf(snapshot) >= version,
+                snapshot => snapshot.ClusterId == known.ClusterId && VersionModRevisionOf(snapshot) >= version,
                 WatchLag, cancellationToken).ConfigureAwait(false);
             return shown is null ? null : FromView(shown);
         }
@@ -103,7 +99,14 @@ internal sealed partial class EtcdMembershipTable
     private long VersionModRevisionOf(RangeSnapshot snapshot) => snapshot.Values.GetValueOrDefault(_layout.VersionKey)?.ModRevision ?? 0;
 
     /// <summary>A state of the table, decoded only once it is needed: it may have changed meanwhile.</summary>
-    private sealed record Known(long VersionModRevision, long Revision, ulong ClusterId, Func<MembershipImage> Decode);
+    private sealed record Known(long VersionModRevision, long Revision, ulong ClusterId, Func<MembershipImage> Decode)
+    {
+        /// <summary>
+        /// Whether a linearizable read is of the same etcd: behind what is known, or of another cluster, it is of a restored one,
+        /// whose revisions mean something else.
+        /// </summary>
+        public bool IsContinuedBy(ResponseHeader header) => header.Revision >= Revision && header.ClusterId == ClusterId;
+    }
 
     /// <summary>Rows, and heartbeats read with them or, while the rows stay the same, somewhat before.</summary>
     private sealed record TableRead(MembershipImage Image, Heartbeats Heartbeats);

@@ -19,7 +19,7 @@ internal sealed class BareWrites(BareEtcd bare)
         return async name =>
         {
             var key = await PutAsync(name, lease);
-            return new Release(async () => await bare.KV.DeleteRangeAsync(new DeleteRangeRequest { Key = key }));
+            return Deleting(key);
         };
     });
 
@@ -32,7 +32,7 @@ internal sealed class BareWrites(BareEtcd bare)
             var key = Key(name);
             var created = await bare.KV.TxnAsync(new TxnRequest { Compare = { Txn.CreateRevisionIs(key, 0) }, Success = { Txn.Put(key, Value, lease) } });
             return created.Succeeded
-                ? new Release(async () => await bare.KV.DeleteRangeAsync(new DeleteRangeRequest { Key = key }))
+                ? Deleting(key)
                 : throw new InvalidOperationException($"{name} was there.");
         };
     });
@@ -66,6 +66,8 @@ internal sealed class BareWrites(BareEtcd bare)
     });
 
     private static ByteString Key(string name) => ByteString.CopyFromUtf8($"bare/{name}");
+
+    private Release Deleting(ByteString key) => new(async () => await bare.KV.DeleteRangeAsync(new DeleteRangeRequest { Key = key }));
 
     private async Task<long> GrantAsync() => (await bare.Leases.LeaseGrantAsync(new LeaseGrantRequest { TTL = TtlSeconds })).ID;
 

@@ -27,7 +27,7 @@ internal sealed class BareEtcd : IDisposable
     public Watch.WatchClient Watches { get; }
 
     /// <summary>How many requests of each gRPC method the server has taken so far.</summary>
-    public async Task<Dictionary<string, double>> CountRequestsAsync(CancellationToken cancellationToken)
+    private async Task<Dictionary<string, double>> CountRequestsAsync(CancellationToken cancellationToken)
     {
         var counts = new Dictionary<string, double>();
         foreach (var (name, value) in await MetricsAsync("grpc_server_started_total{", cancellationToken))

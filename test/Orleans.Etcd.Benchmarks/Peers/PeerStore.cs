@@ -1,7 +1,5 @@
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Hosting;
-using Microsoft.Extensions.Logging;
-using Orleans.Configuration;
 using Orleans.Messaging;
 
 namespace Orleans.Etcd.Benchmarks;
@@ -61,13 +59,9 @@ internal sealed class PeerTable : IAsyncDisposable
     public PeerTable(PeerStore store, string clusterId)
     {
         (_store, _clusterId) = (store, clusterId);
-        _silo = Host().UseOrleans(silo => store.UseInSilo(silo.Configure<ClusterOptions>(Use))).Build();
-        _client = new(() => Host().UseOrleansClient(client => store.UseInClient(client.Configure<ClusterOptions>(Use))).Build());
+        _silo = BenchmarkHost.Silo(clusterId, store.UseInSilo);
+        _client = new(() => BenchmarkHost.Client(clusterId, store.UseInClient));
         Table = _silo.Services.GetRequiredService<IMembershipTable>();
-
-        static IHostBuilder Host() => new HostBuilder().ConfigureLogging(logging => logging.ClearProviders());
-
-        void Use(ClusterOptions options) => (options.ServiceId, options.ClusterId) = ("benchmark", clusterId);
     }
 
     public string Name => _store.Name;
