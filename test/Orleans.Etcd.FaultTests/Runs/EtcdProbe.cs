@@ -24,8 +24,7 @@ internal sealed class EtcdProbe : IAsyncDisposable
         _asking = Task.WhenAll(members.Select(member => Task.Run(() => AskAsync(member))));
     }
 
-    /// <summary>The longest time, within this span, without any answer.</summary>
-    public TimeSpan LongestOutage(long from, long to) => _answers.LongestOutage(from, to);
+    public History Answers => _answers;
 
     /// <summary>Waits for the next answer.</summary>
     public async Task AnswersAsync(TimeSpan within)

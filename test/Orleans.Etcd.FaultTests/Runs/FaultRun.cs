@@ -1,5 +1,6 @@
 using System.Collections.Concurrent;
 using System.Globalization;
+using Orleans.Etcd.FaultTests.Checkers;
 using Orleans.Etcd.FaultTests.Histories;
 using Orleans.Etcd.FaultTests.Workloads;
 
@@ -92,7 +93,7 @@ internal sealed class FaultRun
             await Task.WhenAll(HealedAsync("members", _deployment.WholeAsync), RecoverAsync(workloads, healed));
             Note("recovered");
             var ended = MonotonicClock.Now;
-            _findings.Count("longest time in which etcd itself answered nobody, ms", (long)probe.LongestOutage(_began, ended).TotalMilliseconds);
+            _findings.Count("longest time in which etcd itself answered nobody, ms", (long)probe.Answers.LongestOutage(_began, ended).TotalMilliseconds);
             _findings.Count("longest stall of the test process, ms", (long)stalls.Longest.TotalMilliseconds);
             foreach (var stopping in workloads.Select(workload => (workload, Task: workload.StopAsync())).ToArray())
                 await CheckedAsync(stopping.workload, () => stopping.Task);
@@ -100,7 +101,7 @@ internal sealed class FaultRun
             if (await log.CatchUpAsync(CatchUpLimit) is { } problem)
                 _findings.Undecided(problem);
             Note("recorded");
-            facts = new RunFacts(_schedule, log, probe, _began, healed, ended, _faults, _revoking);
+            facts = Facts(log, probe, healed, ended);
             foreach (var workload in workloads)
                 Judge(workload, facts);
             Note("judged");
@@ -119,7 +120,7 @@ internal sealed class FaultRun
                 _findings.Undecided($"{workload.History.Name} could not be ended: {problem}");
         }
 
-        return Report(workloads, facts ?? new RunFacts(_schedule, log, probe, _began, MonotonicClock.Now, MonotonicClock.Now, _faults, _revoking));
+        return Report(workloads, facts ?? Facts(log, probe, MonotonicClock.Now, MonotonicClock.Now));
     }
 
     /// <summary>What never worked cannot be seen to fail.</summary>
@@ -187,11 +188,12 @@ internal sealed class FaultRun
         static Task UntilAsync(long moment) => Task.Delay(TimeSpan.FromMicroseconds(Math.Max(0, moment - MonotonicClock.Now)));
     }
 
-    private TimeSpan LimitOf(Workload workload) => _schedule.AttacksSilos && workload.AsksSilos ? RecoveryLimitOfAttackedSilos : RecoveryLimit;
+    private RunFacts Facts(ReferenceLog log, EtcdProbe probe, long healed, long ended) =>
+        new(new RunTimes(_schedule, probe.Answers, _began, healed, ended), log, _faults, _revoking);
 
     private async Task RecoverAsync(IReadOnlyList<Workload> workloads, long healed)
     {
-        var limit = workloads.Max(LimitOf);
+        var limit = workloads.Max(workload => WorkChecker.Limit(_schedule, workload.AsksSilos));
         var agreeing = _deployment.AgreeAsync(limit);
         while (workloads.SelectMany(workload => workload.Histories).Any(history => history.RecoveredAfter(healed) is null) && MonotonicClock.Now < healed + (limit * 2).Micros())
             await Task.Delay(50);
@@ -207,21 +209,7 @@ internal sealed class FaultRun
         if (succeeded < workload.Enough)
             _findings.Violated($"{workload.History.Name} did too little to tell anything: {succeeded} successes");
         foreach (var history in workload.Histories)
-        {
-            // A call that was lost with its silo ends by Orleans' timeout, and no other does.
-            foreach (var hung in facts.Schedule.AttacksSilos && workload.AsksSilos ? history.Hung : history.Hung.Concat(history.Lost))
-                _findings.Violated($"hung: {hung}");
-            // Once all faults are over it works again in time, and goes on working.
-            if (history.RecoveredAfter(facts.Healed) is null)
-                _findings.Violated($"{history.Name} never worked again after the last fault was over");
-            else if (history.LongestOutage(facts.Healed, facts.Ended) is var after && after > facts.Beyond(LimitOf(workload), facts.Healed, facts.Ended))
-                _findings.Violated($"{history.Name} did not work for {after.TotalSeconds:0.0} s after the last fault was over");
-            if (facts.Schedule.Kind is ScheduleKind.Member or ScheduleKind.Control && history.LongestOutage(facts.Began, facts.Healed) is var outage && outage > facts.Beyond(RecoveryLimit, facts.Began, facts.Healed))
-                _findings.Violated($"{history.Name} did not work for {outage.TotalSeconds:0.0} s with {(facts.Schedule.Faults.Count == 0 ? "all members there" : "one member away")}");
-            if (facts.Schedule.Kind == ScheduleKind.Control && history.Steps.FirstOrDefault(step => step.Outcome != Outcome.Ok && step.Invoked >= facts.Began && step.Ended <= facts.Ended) is { } failed)
-                _findings.Violated($"{history.Name}: {failed.Action} failed without any fault: {failed.Error}");
-        }
-
+            WorkChecker.Check(history, facts, workload.AsksSilos, _findings);
         workload.Check(_findings, facts);
     }
 

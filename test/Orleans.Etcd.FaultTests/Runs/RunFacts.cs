@@ -3,28 +3,33 @@ using Orleans.Etcd.FaultTests.Histories;
 
 namespace Orleans.Etcd.FaultTests.Runs;
 
-/// <summary>What is known of a run when it is judged.</summary>
+/// <summary>What a run was, and when.</summary>
 /// <param name="Schedule">Its faults.</param>
-/// <param name="Log">What etcd did.</param>
-/// <param name="Probe">When it answered.</param>
+/// <param name="Etcd">When etcd itself answered.</param>
 /// <param name="Began">When the workloads had begun.</param>
 /// <param name="Healed">When all faults were over.</param>
 /// <param name="Ended">When the workloads were asked to end.</param>
-/// <param name="Faults">From when to when there was one that may make etcd answer late.</param>
-/// <param name="Revoking">When those were begun that may make etcd revoke a lease that is being renewed.</param>
-internal sealed record RunFacts(Schedule Schedule, ReferenceLog Log, EtcdProbe Probe, long Began, long Healed, long Ended, IReadOnlyCollection<(long From, long To)> Faults, IReadOnlyCollection<long> Revoking)
+internal record RunTimes(Schedule Schedule, History Etcd, long Began, long Healed, long Ended)
 {
     // etcd's election timeout is 1 s, to which as much again is added by chance; where votes are split there is another.
     private static readonly TimeSpan Election = TimeSpan.FromSeconds(2);
 
     /// <summary>A limit, and as much more as etcd itself was without an answer within this span for longer than one election takes.</summary>
-    public TimeSpan Beyond(TimeSpan limit, long from, long to) => Probe.LongestOutage(from, to) is var away && away > Election ? limit + away - Election : limit;
-
-    /// <summary>Whether etcd may itself have revoked at a moment a lease that was being renewed.</summary>
-    public bool MayRevoke(long moment) => Revoking.Any(begun => begun <= moment);
+    public TimeSpan Beyond(TimeSpan limit, long from, long to) => Etcd.LongestOutage(from, to) is var away && away > Election ? limit + away - Election : limit;
 
     /// <summary>From when on nothing is excused by a fault any more.</summary>
     public long CalmFrom => Schedule.Kind == ScheduleKind.Control ? Began : Healed + FaultRun.RecoveryLimit.Micros();
+}
+
+/// <summary>What is known of a run when it is judged.</summary>
+/// <param name="Times">What it was, and when.</param>
+/// <param name="Log">What etcd did.</param>
+/// <param name="Faults">From when to when there was one that may make etcd answer late.</param>
+/// <param name="Revoking">When those were begun that may make etcd revoke a lease that is being renewed.</param>
+internal sealed record RunFacts(RunTimes Times, ReferenceLog Log, IReadOnlyCollection<(long From, long To)> Faults, IReadOnlyCollection<long> Revoking) : RunTimes(Times)
+{
+    /// <summary>Whether etcd may itself have revoked at a moment a lease that was being renewed.</summary>
+    public bool MayRevoke(long moment) => Revoking.Any(begun => begun <= moment);
 
     /// <summary>Whether something was away at a moment, or just after it, or just before so that it was still being recovered from.</summary>
     public bool IsDisturbed(long moment) =>

@@ -161,14 +161,11 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
     /// <summary>Every observer is told again in time, be it where nobody looks while the run goes on.</summary>
     private static void CheckTimes(string where, IReadOnlyList<ConfigStep> told, Findings findings, RunFacts facts)
     {
-        var history = new History(where);
+        var history = new History($"config, {where}");
         history.Expect("told");
         foreach (var step in told)
             history.Add(new Step(0, "told") { Ended = step.At });
-        if (history.RecoveredAfter(facts.Healed) is not { } recovered || recovered > facts.Beyond(FaultRun.RecoveryLimit, facts.Healed, facts.Ended))
-            findings.Violated($"config, {where}: told nothing within {FaultRun.RecoveryLimit.TotalSeconds:0} s after the last fault was over");
-        if (facts.Schedule.Kind == ScheduleKind.Member && history.LongestOutage(facts.Began, facts.Healed) is var outage && outage > facts.Beyond(FaultRun.RecoveryLimit, facts.Began, facts.Healed))
-            findings.Violated($"config, {where}: told nothing for {outage.TotalSeconds:0.0} s after one member had failed");
+        WorkChecker.Check(history, facts, asksSilos: true, findings);
     }
 
     public override async ValueTask DisposeAsync()

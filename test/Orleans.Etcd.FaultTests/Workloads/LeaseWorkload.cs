@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using Orleans.Etcd.FaultTests.Checkers;
 using Orleans.Etcd.FaultTests.Histories;
 using Orleans.Etcd.FaultTests.Runs;
 using Orleans.Etcd.Tests;
@@ -38,36 +39,8 @@ internal sealed class LeaseWorkload(Deployment deployment, int seed) : Workload(
         return Task.CompletedTask;
     }
 
-    public override void Check(Findings findings, RunFacts facts)
-    {
-        var log = facts.Log.Under(_prefix);
-        foreach (var revision in log.Revisions.Where(revision => revision.Heard < facts.Ended))
-        {
-            foreach (var (key, _) in revision.Changes.Where(change => change.Value is null))
-                Judge(key, revision.Heard);
-        }
-
-        var lost = _kept.Values.Count(kept => kept.LostAt is not null);
-        findings.Count("leases kept", _kept.Count - lost);
-        findings.Count("leases lost", lost);
-        if (facts.Schedule.Kind == ScheduleKind.Control && lost > 0)
-            findings.Violated($"{lost} leases were lost without any fault");
-
-        void Judge(string key, long gone)
-        {
-            if (!_kept.TryGetValue(key, out var kept) || kept.LostAt <= gone)
-                return;
-            // Whatever etcd does, its owner does not believe in it for longer than the TTL that was last granted.
-            var late = TimeSpan.FromMicroseconds((kept.LostAt ?? facts.Ended) - gone);
-            if (facts.MayRevoke(gone) && late <= kept.Ttl)
-                findings.Count(late <= ToldWithin(kept.Ttl) ? "live leases taken away by etcd, told by the next renewal" : "live leases taken away by etcd, told by the clock");
-            else
-                findings.Violated($"lease {key} was gone at {gone}, and its loss was {(kept.LostAt is null ? "not" : "")} told {late.TotalMilliseconds:0.0} ms later");
-        }
-    }
-
-    /// <summary>The next renewal says so, where it is answered.</summary>
-    private static TimeSpan ToldWithin(TimeSpan ttl) => TimeSpan.FromSeconds(1) + (ttl / 3);
+    public override void Check(Findings findings, RunFacts facts) =>
+        LeaseChecker.Check(facts.Log.Under(_prefix), _kept.ToDictionary(kept => kept.Key, kept => new KeptLease(kept.Value.Ttl, kept.Value.LostAt)), facts, facts.MayRevoke, findings);
 
     public override async ValueTask DisposeAsync()
     {

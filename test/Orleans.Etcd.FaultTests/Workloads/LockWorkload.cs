@@ -156,9 +156,8 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
             Deployment.Clients[0].DeleteObjectReference<ILockLedger>(_reference);
         if (_etcd is not null)
         {
-            // So that runs do not pile up.
-            await _etcd.DeleteAsync($"{Deployment.KeyRoot}{_lock}");
-            await _etcd.DeleteAsync(EtcdKeys.Fence(Configuration.EtcdOptions.DefaultKeyPrefix, _lock));
+            var fence = EtcdKeys.Fence(Configuration.EtcdOptions.DefaultKeyPrefix, _lock);
+            await RemoveAsync(_etcd, Txn.Delete(Connections.Bytes($"{Deployment.KeyRoot}{_lock}")), Txn.Delete(Connections.Bytes(fence)));
             await _etcd.DisposeAsync();
         }
 

@@ -92,7 +92,7 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
     {
         foreach (var watcher in _watchers)
             await watcher.DisposeAsync();
-        await _writer.DeleteRangeAsync(new() { Key = Connections.Bytes(_prefix), RangeEnd = EtcdKeys.RangeEnd(_prefix) });
+        await RemoveAsync(_writer, Txn.Delete(new RangeRequest { Key = Connections.Bytes(_prefix), RangeEnd = EtcdKeys.RangeEnd(_prefix) }));
         await _writer.DisposeAsync();
         await base.DisposeAsync();
     }

@@ -1,3 +1,4 @@
+using Etcdserverpb;
 using Orleans.Etcd.FaultTests.Histories;
 using Orleans.Etcd.FaultTests.Runs;
 
@@ -71,6 +72,13 @@ internal abstract class Workload(string name, Deployment deployment, int seed) :
                 await once(random);
         }));
     }
+
+    /// <summary>
+    /// Removes what a run has left in etcd, so that runs do not pile up: by whichever member answers, as one may still hear nothing of the
+    /// leader that others follow.
+    /// </summary>
+    protected static Task RemoveAsync(EtcdConnection etcd, params RequestOp[] removals) =>
+        etcd.TxnRepeatablyAsync(new TxnRequest { Success = { removals } }, CancellationToken.None);
 
     protected static Task PauseAsync(Random random, int least, int most) => Task.Delay(random.Next(least, most));
 }
