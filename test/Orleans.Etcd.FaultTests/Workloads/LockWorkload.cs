@@ -25,6 +25,8 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
     // What a contender may wait while others come first, faults included.
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
+    // What is in etcd is read, by two calls, and written, which take as long as a call may; waits and releases are seen to by those who work.
+    private readonly TimeSpan _limit = Patience + longest + (longest > TimeSpan.Zero ? CallLimit * 3 : TimeSpan.Zero);
     private readonly History _calls = new($"{name} of clients");
     private readonly string _lock = $"{name}-{Guid.NewGuid():N}";
     private LockLedger? _ledger;
@@ -65,7 +67,7 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
                 var work = new LockWork(LockWork.Get(locks, kind, _lock), kind, _ledger, $"client {number}", longest);
                 Loop(async random =>
                 {
-                    await _calls.RunAsync(new Step(process, $"{kind} in client {number}"), Patience + longest, async _ =>
+                    await _calls.RunAsync(new Step(process, $"{kind} in client {number}"), _limit, async _ =>
                         new Step(process, $"{kind} in client {number}") { Outcome = await work.OnceAsync(Patience, Stopping) ? Outcome.Ok : Outcome.Unknown });
                     await PauseAsync(random, 20, 150);
                 });
