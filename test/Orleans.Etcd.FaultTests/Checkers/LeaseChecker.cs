@@ -3,9 +3,21 @@ using Orleans.Etcd.FaultTests.Runs;
 
 namespace Orleans.Etcd.FaultTests.Checkers;
 
-/// <param name="Ttl">That was granted.</param>
-/// <param name="LostAt">When its owner was told of its loss; null where it was not.</param>
-internal sealed record KeptLease(TimeSpan Ttl, long? LostAt);
+/// <summary>A lease that somebody keeps.</summary>
+/// <param name="ttl">That was granted.</param>
+internal sealed class KeptLease(TimeSpan ttl)
+{
+    private long _lostAt;
+
+    public TimeSpan Ttl => ttl;
+
+    /// <summary>When its owner was told of its loss; null where it was not.</summary>
+    public long? LostAt
+    {
+        get => Volatile.Read(ref _lostAt) is var at and not 0 ? at : null;
+        set => Volatile.Write(ref _lostAt, value ?? 0);
+    }
+}
 
 /// <summary>Whether the owner of a lease is told that it is lost before the key that hangs on it is gone.</summary>
 internal static class LeaseChecker

@@ -51,7 +51,7 @@ public sealed class LeaseCheckerTests
     [Fact]
     public void LossWithoutAnyFault_IsFound() => Assert.Single(Check(Lost(Gone - 1), mayRevoke: false, kind: ScheduleKind.Control).Violations);
 
-    private static KeptLease Lost(long? at) => new(Ttl, at);
+    private static KeptLease Lost(long? at) => new(Ttl) { LostAt = at };
 
     private static Findings Check(KeptLease lease, bool mayRevoke, long ended = 60 * Second, ScheduleKind kind = ScheduleKind.Random)
     {

@@ -14,23 +14,22 @@ internal sealed class EtcdProbe : IAsyncDisposable
 
     private const string Answer = "answer";
 
-    private readonly History _answers = new("etcd itself");
     private readonly CancellationTokenSource _stop = new();
     private readonly Task _asking;
 
     public EtcdProbe(IEnumerable<EtcdServer> members)
     {
-        _answers.Expect(Answer);
+        Answers.Expect(Answer);
         _asking = Task.WhenAll(members.Select(member => Task.Run(() => AskAsync(member))));
     }
 
-    public History Answers => _answers;
+    public History Answers { get; } = new("etcd itself");
 
     /// <summary>Waits for the next answer.</summary>
     public async Task AnswersAsync(TimeSpan within)
     {
         var from = MonotonicClock.Now;
-        while (_answers.RecoveredAfter(from) is null)
+        while (Answers.RecoveredAfter(from) is null)
         {
             if (MonotonicClock.Now > from + within.Micros())
                 throw new TimeoutException($"No member of etcd answered within {within.TotalSeconds:0} s.");
@@ -54,7 +53,7 @@ internal sealed class EtcdProbe : IAsyncDisposable
             try
             {
                 await member.GetRevisionAsync(attempt.Token);
-                _answers.Add(new Step(0, Answer) { Ended = MonotonicClock.Now });
+                Answers.Add(new Step(0, Answer) { Ended = MonotonicClock.Now });
             }
             catch (Exception exception) when (exception is not OutOfMemoryException)
             {

@@ -189,7 +189,7 @@ internal sealed class FaultRun
     }
 
     private RunFacts Facts(ReferenceLog log, EtcdProbe probe, long healed, long ended) =>
-        new(new RunTimes(_schedule, probe.Answers, _began, healed, ended), log, _faults, _revoking);
+        new(_schedule, probe.Answers, _began, healed, ended, log, _faults, _revoking);
 
     private async Task RecoverAsync(IReadOnlyList<Workload> workloads, long healed)
     {

@@ -22,11 +22,16 @@ internal record RunTimes(Schedule Schedule, History Etcd, long Began, long Heale
 }
 
 /// <summary>What is known of a run when it is judged.</summary>
-/// <param name="Times">What it was, and when.</param>
+/// <param name="Schedule">Its faults.</param>
+/// <param name="Etcd">When etcd itself answered.</param>
+/// <param name="Began">When the workloads had begun.</param>
+/// <param name="Healed">When all faults were over.</param>
+/// <param name="Ended">When the workloads were asked to end.</param>
 /// <param name="Log">What etcd did.</param>
 /// <param name="Faults">From when to when there was one that may make etcd answer late.</param>
 /// <param name="Revoking">When those were begun that may make etcd revoke a lease that is being renewed.</param>
-internal sealed record RunFacts(RunTimes Times, ReferenceLog Log, IReadOnlyCollection<(long From, long To)> Faults, IReadOnlyCollection<long> Revoking) : RunTimes(Times)
+internal sealed record RunFacts(Schedule Schedule, History Etcd, long Began, long Healed, long Ended, ReferenceLog Log, IReadOnlyCollection<(long From, long To)> Faults, IReadOnlyCollection<long> Revoking)
+    : RunTimes(Schedule, Etcd, Began, Healed, Ended)
 {
     /// <summary>Whether etcd may itself have revoked at a moment a lease that was being renewed.</summary>
     public bool MayRevoke(long moment) => Revoking.Any(begun => begun <= moment);

@@ -14,7 +14,7 @@ internal sealed class LeaseWorkload(Deployment deployment, int seed) : Workload(
 
     private readonly string _prefix = $"{Deployment.KeyRoot}leased-{Guid.NewGuid():N}/";
     private readonly List<EtcdConnection> _connections = [];
-    private readonly ConcurrentDictionary<string, Kept> _kept = [];
+    private readonly ConcurrentDictionary<string, KeptLease> _kept = [];
 
     // It grants once and keeps: that is all it asks, besides reading now and then to see that etcd answers.
     public override int Enough => LeasesOfEach * 2;
@@ -40,7 +40,7 @@ internal sealed class LeaseWorkload(Deployment deployment, int seed) : Workload(
     }
 
     public override void Check(Findings findings, RunFacts facts) =>
-        LeaseChecker.Check(facts.Log.Under(_prefix), _kept.ToDictionary(kept => kept.Key, kept => new KeptLease(kept.Value.Ttl, kept.Value.LostAt)), facts, facts.MayRevoke, findings);
+        LeaseChecker.Check(facts.Log.Under(_prefix), _kept, facts, facts.MayRevoke, findings);
 
     public override async ValueTask DisposeAsync()
     {
@@ -65,7 +65,7 @@ internal sealed class LeaseWorkload(Deployment deployment, int seed) : Workload(
         await using var own = lease;
         if (granted.Outcome != Outcome.Ok)
             return;
-        var kept = _kept[name] = new Kept(lease.Ttl);
+        var kept = _kept[name] = new KeptLease(lease.Ttl);
         await using var loss = lease.Lost.Register(() => kept.LostAt = MonotonicClock.Now);
         while (!Stopping.IsCancellationRequested && !lease.Lost.IsCancellationRequested)
         {
@@ -74,19 +74,6 @@ internal sealed class LeaseWorkload(Deployment deployment, int seed) : Workload(
             // A renewal that was answered is a success like any call.
             if (lease.Remaining > renewed)
                 History.Add(new Step(process, renewal) { Ended = MonotonicClock.Now });
-        }
-    }
-
-    private sealed class Kept(TimeSpan ttl)
-    {
-        private long _lostAt;
-
-        public TimeSpan Ttl => ttl;
-
-        public long? LostAt
-        {
-            get => Volatile.Read(ref _lostAt) is var at and not 0 ? at : null;
-            set => Volatile.Write(ref _lostAt, value ?? 0);
         }
     }
 }

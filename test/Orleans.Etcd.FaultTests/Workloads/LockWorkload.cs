@@ -25,8 +25,6 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
     // What a contender may wait while others come first, faults included.
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(20);
 
-    // What is in etcd is read, by two calls, and written, which take as long as a call may; waits and releases are seen to by those who work.
-    private readonly TimeSpan _limit = Patience + longest + (longest > TimeSpan.Zero ? CallLimit * 3 : TimeSpan.Zero);
     private readonly History _calls = new($"{name} of clients");
     private readonly string _lock = $"{name}-{Guid.NewGuid():N}";
     private LockLedger? _ledger;
@@ -35,7 +33,12 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
     private ILockLedger? _reference;
     private int _contenders;
 
-    public override int Enough => longest > TimeSpan.Zero ? 2 : 10;
+    private bool IsHeldForLong => longest > TimeSpan.Zero;
+
+    // What is in etcd is read, by two calls, and written, which take as long as a call may; waits and releases are seen to by those who work.
+    private TimeSpan Limit => Patience + longest + (IsHeldForLong ? CallLimit * 3 : TimeSpan.Zero);
+
+    public override int Enough => IsHeldForLong ? 2 : 10;
 
     public override IReadOnlyList<History> Histories => [History, _calls];
 
@@ -54,7 +57,7 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
         var clients = Deployment.Clients;
         _etcd = Deployment.Connect();
         // What is behind a lock that is held for long is in etcd, behind the fence that the library offers.
-        _ledger = longest > TimeSpan.Zero ? new EtcdLedger(_etcd, _lock, $"{Deployment.KeyRoot}{_lock}", History) : new LockLedger(history: History);
+        _ledger = IsHeldForLong ? new EtcdLedger(_etcd, _lock, $"{Deployment.KeyRoot}{_lock}", History) : new LockLedger(history: History);
         _reference = clients[0].CreateObjectReference<ILockLedger>(_ledger);
         foreach (var (client, number) in clients.Select((client, number) => (client, number)))
         {
@@ -67,7 +70,7 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
                 var work = new LockWork(LockWork.Get(locks, kind, _lock), kind, _ledger, $"client {number}", longest);
                 Loop(async random =>
                 {
-                    await _calls.RunAsync(new Step(process, $"{kind} in client {number}"), _limit, async _ =>
+                    await _calls.RunAsync(new Step(process, $"{kind} in client {number}"), Limit, async _ =>
                         new Step(process, $"{kind} in client {number}") { Outcome = await work.OnceAsync(Patience, Stopping) ? Outcome.Ok : Outcome.Unknown });
                     await PauseAsync(random, 20, 150);
                 });
@@ -169,7 +172,7 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
     // That it goes from hand to hand, and not how soon it comes to one of them; and where it is held for long that says nothing.
     private void Expect(HoldKind kind)
     {
-        if (longest == TimeSpan.Zero)
+        if (!IsHeldForLong)
             History.Expect(LockLedger.Capability(kind));
     }
 
