@@ -106,26 +106,31 @@ internal sealed class EndpointPool : IDisposable
         return true;
     }
 
-    /// <summary>The members with streams on them from which nothing has come for <paramref name="long"/>; each once, until <see cref="EndProbe"/>.</summary>
-    public IReadOnlyList<EtcdEndpoint> Silent(TimeSpan @long)
+    /// <summary>The members with streams on them that have not been asked for <paramref name="long"/>; each once, until <see cref="EndProbe"/>.</summary>
+    public IReadOnlyList<EtcdEndpoint> Unasked(TimeSpan @long)
     {
         lock (_lock)
         {
             var now = _time.GetTimestamp();
-            var silent = _endpoints.Where(endpoint => endpoint.Streams > 0 && !endpoint.Probed && _time.GetElapsedTime(endpoint.LastSign, now) >= @long).ToArray();
-            foreach (var endpoint in silent)
+            var unasked = _endpoints.Where(endpoint => endpoint.Streams > 0 && !endpoint.Probed)
+                .Where(endpoint => endpoint.LastProbe is not { } last || _time.GetElapsedTime(last, now) >= @long)
+                .ToArray();
+            foreach (var endpoint in unasked)
                 endpoint.Probed = true;
-            return silent;
+            return unasked;
         }
     }
 
-    /// <summary>Records what came of asking a member that kept silent.</summary>
+    /// <summary>Records what came of asking a member.</summary>
     public void EndProbe(EtcdEndpoint endpoint, bool heard)
     {
         if (heard)
             NoteSign(endpoint);
         lock (_lock)
+        {
+            endpoint.LastProbe = _time.GetTimestamp();
             endpoint.Probed = false;
+        }
     }
 
     /// <summary>Records that something came from a member, be it a refusal.</summary>

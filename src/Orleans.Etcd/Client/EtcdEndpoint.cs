@@ -65,8 +65,11 @@ internal sealed class EtcdEndpoint : IDisposable
     /// <summary>How many streams are open on it.</summary>
     public int Streams => Volatile.Read(ref _streams);
 
-    /// <summary>Whether it is being asked whether it is still there. Guarded by the pool's lock.</summary>
+    /// <summary>Whether it is being asked whether it is still there and follows its leader. Guarded by the pool's lock.</summary>
     public bool Probed { get; set; }
+
+    /// <summary>When that was last over, by the pool's clock; null if it was never asked. Guarded by the pool's lock.</summary>
+    public long? LastProbe { get; set; }
 
     public void StreamOpened() => Interlocked.Increment(ref _streams);
 

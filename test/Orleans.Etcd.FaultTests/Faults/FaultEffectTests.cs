@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Microsoft.Extensions.DependencyInjection;
+using Orleans.Configuration;
 using Orleans.Etcd.FaultTests.Runs;
 using Orleans.Etcd.Tests;
 using Orleans.Etcd.Tests.Testing;
@@ -81,6 +82,48 @@ public sealed class FaultEffectTests(FaultEffectTests.Fixture fixture, ITestOutp
         using var limit = new CancellationTokenSource(TimeSpan.FromSeconds(10));
         foreach (var one in new[] { locks.GetLock("never had"), locks.GetSemaphore("never had", 1), locks.GetWriteLock("never had") })
             await (await one.AcquireAsync(limit.Token)).DisposeAsync();
+    }
+
+    /// <summary>
+    /// A follower that cannot sync hears its leader and applies nothing. It still renews leases and says that watches are alive, so
+    /// that nothing is silent: a watch stayed on one for 11 s (seed 17081).
+    /// </summary>
+    [Fact]
+    public async Task FollowerThatAppliesNothing_IsLeftByWatchesWithinFiveSeconds()
+    {
+        var follower = (await Deployment.GetLeaderAsync() + 1) % Deployment.Etcd.Members.Count;
+        var fault = new SlowFsync(follower, TimeSpan.FromSeconds(15), LogOnly: true);
+        if (IsMissing(fault, "strace, or the right to use it"))
+            return;
+
+        await using var writer = Connections.Connect(Deployment.Etcd.Endpoints[await Deployment.GetLeaderAsync()]);
+        // A connection begins at a member drawn by chance: of so many, some begin at the follower.
+        var users = Enumerable.Range(0, 16).Select(_ => new EtcdConnection(new EtcdOptions
+        {
+            Endpoints = [.. Deployment.Etcd.Endpoints.Select(endpoint => endpoint.ToString())],
+            WatchProgressInterval = TimeSpan.FromMilliseconds(300),
+        })).ToArray();
+        var watches = users.Select(etcd => new RangeWatch(etcd, "lagging/")).ToArray();
+        try
+        {
+            await Task.WhenAll(users.Select(etcd => etcd.Leases.GrantAsync(TimeSpan.FromSeconds(3), CancellationToken.None)));
+            await Task.WhenAll(watches.Select(watch => watch.Batches.ReadAsync().AsTask()));
+            await using (await fault.InjectAsync(Deployment))
+            {
+                var since = Stopwatch.StartNew();
+                await writer.PutAsync("lagging/key", "1");
+                await Task.WhenAll(watches.Select(watch => watch.Batches.ReadAsync().AsTask())).WaitAsync(TimeSpan.FromSeconds(30));
+                output.WriteLine($"All have it after {since.Elapsed.TotalSeconds:0.0} s.");
+                Assert.InRange(since.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(5));
+            }
+        }
+        finally
+        {
+            foreach (var watch in watches)
+                await watch.DisposeAsync();
+            foreach (var etcd in users)
+                await etcd.DisposeAsync();
+        }
     }
 
     private bool IsMissing(Fault fault, string needed)

@@ -6,7 +6,10 @@ using Orleans.Etcd.Testing;
 namespace Orleans.Etcd.FaultTests.Faults;
 
 /// <summary>Each of a member's syncs to disk takes longer, by a debugger that stands in between.</summary>
-internal sealed record SlowFsync(int Member, TimeSpan Delay) : MemberFault(Member)
+/// <param name="Member">Which one.</param>
+/// <param name="Delay">By how much.</param>
+/// <param name="LogOnly">Only those of its write-ahead log: it hears its leader and applies nothing meanwhile, and can still read what it has.</param>
+internal sealed record SlowFsync(int Member, TimeSpan Delay, bool LogOnly = false) : MemberFault(Member)
 {
     private static readonly TimeSpan Patience = TimeSpan.FromSeconds(3);
     private static readonly ConcurrentDictionary<int, Process> Tracers = [];
@@ -38,8 +41,9 @@ internal sealed record SlowFsync(int Member, TimeSpan Delay) : MemberFault(Membe
         var etcd = target.Etcd.Members[member];
         if (etcd.TryGetProcessId() is not { } id)
             throw new InvalidOperationException("It is down.");
+        string[] files = LogOnly ? [.. OpenLogs(id).SelectMany(file => new[] { "-P", file })] : [];
         var start = ProcessStarter.EndingWithUs(
-            FaultTools.Find("strace")!, "-qqf", "-p", Number(id), "-e", "trace=fdatasync", "-e", $"inject=fdatasync:delay_enter={Number(Delay.TotalMicroseconds)}", "-o", "/dev/null");
+            [FaultTools.Find("strace")!, "-qqf", "-p", Number(id), .. files, "-e", "trace=fdatasync", "-e", $"inject=fdatasync:delay_enter={Number(Delay.TotalMicroseconds)}", "-o", "/dev/null"]);
         start.RedirectStandardError = true;
         var tracer = await ProcessStarter.StartAsync(start);
         tracer.ErrorDataReceived += (_, _) => { };
@@ -72,6 +76,9 @@ internal sealed record SlowFsync(int Member, TimeSpan Delay) : MemberFault(Membe
 
         return false;
     }
+
+    private static IEnumerable<string> OpenLogs(int id) =>
+        Directory.EnumerateFiles($"/proc/{Number(id)}/fd").Select(file => new FileInfo(file).LinkTarget).OfType<string>().Where(file => file.EndsWith(".wal", StringComparison.Ordinal));
 
     private static string Number(double value) => value.ToString("0", CultureInfo.InvariantCulture);
 }
