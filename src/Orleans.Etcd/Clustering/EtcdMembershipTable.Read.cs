@@ -81,7 +81,24 @@ internal sealed partial class EtcdMembershipTable
     }
 
     private MembershipImage Decode(TxnResponse response, IEnumerable<KeyValue> keys, MembershipImage? known) =>
-        MembershipImage.Decode(_layout, response.Header.ClusterId, response.Header.Revision, keys, known, _unreadable.Note);
+        MembershipImage.Decode(_layout, response.Header.ClusterId, response.Header.Revision, keys, known?.Rows.Length ?? 16, key => known?.Find(key), _unreadable.Note);
+
+    /// <summary>Decodes the rows that a watch brings as they come: a read that is asked for then finds them decoded.</summary>
+    private void DecodeArriving(RevisionBatch batch)
+    {
+        // All of them, which the read of a silo that starts has just decoded itself.
+        if (batch.IsResync)
+            return;
+        lock (_lock)
+        {
+            var before = _fromView?.Image ?? _lastRead?.Image;
+            foreach (var change in batch.Changes)
+            {
+                if (change.Current is { } row && MembershipImage.DecodeRow(_layout, row, _arrived.GetValueOrDefault(change.Key) ?? before?.Find(change.Key)) is { } decoded)
+                    _arrived[change.Key] = decoded;
+            }
+        }
+    }
 
     /// <summary>The newer of what the watch shows and what was read last.</summary>
     private Known? NewestKnown()

@@ -1,5 +1,6 @@
 using System.Globalization;
 using Etcdserverpb;
+using Google.Protobuf;
 using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Options;
 using Mvccpb;
@@ -34,6 +35,8 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
     private bool _disposed;
     private (RangeSnapshot Snapshot, MembershipImage Image)? _fromView;
     private volatile TableRead? _lastRead;
+    // What has changed since the image of the view was made.
+    private readonly Dictionary<ByteString, MembershipImage.Row> _arrived = [];
 
     public EtcdMembershipTable(EtcdConnection etcd, IOptions<ClusterOptions> cluster, IOptions<ClusterMembershipOptions> membership, ILogger<EtcdMembershipTable> logger)
     {
@@ -95,7 +98,7 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
         lock (_lock)
         {
             ObjectDisposedException.ThrowIf(_disposed, this);
-            _view ??= new LiveView(_etcd, _layout.Prefix);
+            _view ??= new LiveView(_etcd, _layout.Prefix, DecodeArriving);
         }
 
         Log.Ready(_logger, _layout.Prefix, _etcd.Description);
@@ -168,7 +171,14 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
         lock (_lock)
         {
             if (_fromView is not { } cached || cached.Snapshot != snapshot)
-                _fromView = (snapshot, MembershipImage.Decode(_layout, snapshot, _fromView?.Image ?? _lastRead?.Image, _unreadable.Note));
+            {
+                var before = _fromView?.Image ?? _lastRead?.Image;
+                _fromView = (snapshot, MembershipImage.Decode(
+                    _layout, snapshot.ClusterId, snapshot.Revision, snapshot.Values.Values, snapshot.Values.Count,
+                    key => _arrived.GetValueOrDefault(key) ?? before?.Find(key), _unreadable.Note));
+                _arrived.Clear();
+            }
+
             return _fromView.Value.Image;
         }
     }

@@ -50,18 +50,18 @@ internal sealed class MembershipImage
 
     /// <summary>Decodes what a watch on <see cref="MembershipLayout.Prefix"/> shows.</summary>
     public static MembershipImage Decode(MembershipLayout layout, RangeSnapshot snapshot, MembershipImage? known, Action<ByteString> unreadable) =>
-        Decode(layout, snapshot.ClusterId, snapshot.Revision, snapshot.Values.Values, known, unreadable);
+        Decode(layout, snapshot.ClusterId, snapshot.Revision, snapshot.Values.Values, snapshot.Values.Count, key => known?.Find(key), unreadable);
 
-    /// <summary>Decodes the keys of <see cref="MembershipLayout.Range"/>, taking over rows that <paramref name="known"/> already has.</summary>
-    public static MembershipImage Decode(MembershipLayout layout, ulong clusterId, long revision, IEnumerable<KeyValue> keys, MembershipImage? known, Action<ByteString> unreadable)
+    /// <summary>Decodes the keys of <see cref="MembershipLayout.Range"/>, taking over rows that are known already.</summary>
+    public static MembershipImage Decode(MembershipLayout layout, ulong clusterId, long revision, IEnumerable<KeyValue> keys, int count, Func<ByteString, Row?> known, Action<ByteString> unreadable)
     {
         KeyValue? version = null;
-        var rows = new Dictionary<ByteString, Row>(known?._byKey.Count ?? 16);
+        var rows = new Dictionary<ByteString, Row>(count);
         foreach (var kv in keys)
         {
             if (kv.Key.Equals(layout.VersionKey))
                 version = kv;
-            else if (DecodeRow(layout, kv, known?._byKey.GetValueOrDefault(kv.Key)) is { } row)
+            else if (DecodeRow(layout, kv, known(kv.Key)) is { } row)
                 rows.Add(kv.Key, row);
             else
                 unreadable(kv.Key);
@@ -95,7 +95,14 @@ internal sealed class MembershipImage
 
     private static bool IsDead(Row row) => row.Entry.Status == SiloStatus.Dead;
 
-    private static Row? DecodeRow(MembershipLayout layout, KeyValue kv, Row? known)
+    /// <summary>The row under a key; null where there is none.</summary>
+    public Row? Find(ByteString key) => _byKey.GetValueOrDefault(key);
+
+    /// <summary>Decodes a row; null where it cannot be read.</summary>
+    /// <param name="layout">The keys.</param>
+    /// <param name="kv">The row.</param>
+    /// <param name="known">What stood under its key before, or stands there.</param>
+    public static Row? DecodeRow(MembershipLayout layout, KeyValue kv, Row? known)
     {
         if (known is not null && known.ModRevision == kv.ModRevision && known.CreateRevision == kv.CreateRevision && known.Value.Equals(kv.Value))
             return known;

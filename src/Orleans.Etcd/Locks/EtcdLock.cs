@@ -127,7 +127,7 @@ internal sealed class EtcdLock : ILock
     /// </summary>
     private async Task<(LockAnswer Answer, bool IsClean)> AskAsync(Wish wish, LockSession session, LockRequest request, CancellationToken cancellationToken)
     {
-        var unanswered = 0;
+        var (unanswered, calls) = (0, 0);
         using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, session.Ended);
         try
         {
@@ -152,7 +152,7 @@ internal sealed class EtcdLock : ILock
             var left = wish.Left;
             var call = left < _context.MaxCall ? left : _context.MaxCall;
             unanswered++;
-            var answer = await Detached.Observed(_grain.Acquire(request with { MaxWait = left, MaxCall = _context.MaxCall })).WaitAsync(call + AnswerDelay, _context.Time, token).ConfigureAwait(false);
+            var answer = await Detached.Observed(_grain.Acquire(request with { MaxWait = left, MaxCall = _context.MaxCall, IsFirstCall = calls++ == 0 })).WaitAsync(call + AnswerDelay, _context.Time, token).ConfigureAwait(false);
             unanswered--;
             return answer;
         }

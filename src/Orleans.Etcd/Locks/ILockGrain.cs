@@ -18,7 +18,10 @@ public interface ILockQueueGrain : IGrainWithStringKey
     /// <exception cref="ArgumentException">The lock's name or the request is not usable; nothing was written.</exception>
     Task<LockAnswer> Acquire(LockRequest request);
 
-    /// <summary>Gives back what was granted. Never touches a successor; harmless when repeated.</summary>
+    /// <summary>
+    /// Gives back what was granted. Never touches a successor; harmless when repeated. Who calls it holds nothing any more, also where the
+    /// call fails: the next may be told at once. Then it is to be repeated, since others wait until etcd knows.
+    /// </summary>
     /// <param name="request">The request that was granted.</param>
     /// <param name="token">The token that it was granted.</param>
     /// <returns>Whether it was still held; also where this call had to be sent to etcd again, and it was gone then.</returns>

@@ -24,7 +24,7 @@ internal sealed partial class LockQueue
             if (response.Succeeded)
             {
                 var revision = response.Header.Revision;
-                return new Entry(revision, IsGranted(claim, revision, ahead) ? Granted(revision) : null);
+                return new Entry(revision, IsGranted(claim, revision, ahead) ? Granted(revision) : null, IsNew: true);
             }
 
             if (response.Responses[0].ResponseRange.Kvs is not [var own])
@@ -160,5 +160,6 @@ internal sealed partial class LockQueue
 
     /// <param name="CreateRevision">The place in the queue.</param>
     /// <param name="Answer">What there is to say at once; null if it has to wait.</param>
-    private sealed record Entry(long CreateRevision, LockAnswer? Answer);
+    /// <param name="IsNew">Whether this call has made the place.</param>
+    private sealed record Entry(long CreateRevision, LockAnswer? Answer, bool IsNew = false);
 }

@@ -11,7 +11,7 @@ namespace Orleans.Etcd;
 internal sealed partial class LockQueue
 {
     // No release reads more places than this; who comes after them is told by the watch.
-    private const int HandedOver = 16;
+    private const int MostRead = 16;
 
     private static readonly TimeSpan KeptFor = TimeSpan.FromSeconds(30);
     private static readonly TimeSpan Tick = TimeSpan.FromSeconds(5);
@@ -22,6 +22,8 @@ internal sealed partial class LockQueue
     private Task _following = Task.CompletedTask;
     private RangeSnapshot? _snapshot;
     private long _lastWait;
+
+    private bool IsLive => _watch is { LastError: null };
 
     /// <summary>Under the lock.</summary>
     private void Follow()
@@ -76,6 +78,7 @@ internal sealed partial class LockQueue
             {
                 (_watch, _snapshot) = (null, null);
                 _deleted.Clear();
+                _released.Clear();
                 // Somebody may have come since it was found to be idle.
                 if (_waiters.Count > 0 && !_etcd.IsDisposed)
                     Follow();
@@ -96,10 +99,23 @@ internal sealed partial class LockQueue
         List<(LockWaiter Waiter, KeyValue? Own)> ended = [];
         lock (_lock)
         {
+            // Revisions of one history say nothing of another's.
+            if (_snapshot is { } before && before.Epoch != newest.Snapshot.Epoch)
+            {
+                _deleted.Clear();
+                _released.Clear();
+            }
+
             _snapshot = newest.Snapshot;
             RemoveLateCopies();
             foreach (var (key, _) in _deleted.Where(deleted => deleted.Value <= _snapshot.Revision).ToArray())
                 _deleted.Remove(key);
+            foreach (var (key, token) in _released.ToArray())
+            {
+                if (_snapshot.Revision >= token && _snapshot.Values.GetValueOrDefault(key)?.CreateRevision != token)
+                    _released.Remove(key);
+            }
+
             NoteMarks(_snapshot);
             if (_waiters.Count == 0)
                 return;
@@ -152,17 +168,40 @@ internal sealed partial class LockQueue
     }
 
     /// <summary>
-    /// Who waits here and has their turn once this key is gone, as others are that were deleted from here and that the view
-    /// still shows. Their keys are to be read at that revision: the view is older, and they may have changed since. That
-    /// nobody else is before them is sure, since all that were created before a key which the view shows are in the view,
-    /// or gone. Under the lock.
+    /// Who waits here and has their turn now that this is released, and all that was released here before. Of those before them none
+    /// need be gone in etcd yet: see <see cref="LockWaiter.TryHandOver"/>. Under the lock.
     /// </summary>
-    private LockWaiter[] NextAfter(ByteString key)
+    private LockWaiter[] HandOver()
     {
-        if (_snapshot is null || _waiters.Count == 0)
+        if (_snapshot is not { } snapshot || !IsLive)
             return [];
-        var order = new LockOrder(_layout, _snapshot, other => other.Equals(key) || (_deleted.TryGetValue(other, out var deleted) && deleted > _snapshot.Revision));
-        return [.. _waiters.Values.Where(waiter => !waiter.Ended.IsCompleted && waiter.OwnIn(_snapshot) is not null && order.IsGranted(waiter.Claim, waiter.CreateRevision)).Take(HandedOver)];
+        return [.. InTurn(snapshot, key => _released.TryGetValue(key, out var token) && snapshot.Values[key].CreateRevision == token).Where(waiter => waiter.TryHandOver(snapshot))];
+    }
+
+    /// <summary>
+    /// Who else waits here and has their turn once this key is gone. Their keys are to be read at that revision: the view is older, and
+    /// they may have changed since. Under the lock.
+    /// </summary>
+    private LockWaiter[] NextAfter(ByteString released) =>
+        _snapshot is { } snapshot ? [.. InTurn(snapshot, key => key.Equals(released)).Take(MostRead)] : [];
+
+    /// <summary>
+    /// Who waits here and has their turn, where some do not count, as those do not that were deleted from here and that the view still shows.
+    /// That nobody else is before them is sure, since all that were created before a key which the view shows are in the view, or gone.
+    /// </summary>
+    private IEnumerable<LockWaiter> InTurn(RangeSnapshot snapshot, Func<ByteString, bool> doesNotCount)
+    {
+        if (_waiters.Count == 0)
+            return [];
+        var order = new LockOrder(_layout, snapshot, key => doesNotCount(key) || (_deleted.TryGetValue(key, out var deleted) && deleted > snapshot.Revision));
+        return _waiters.Values.Where(waiter => waiter is { HandedOver: null, Ended.IsCompleted: false } && waiter.OwnIn(snapshot) is not null && order.IsGranted(waiter.Claim, waiter.CreateRevision));
+    }
+
+    /// <summary>Notes that its holder holds it no more, for as long as the view may show it. Under the lock.</summary>
+    private void NoteReleased(ByteString key, long token)
+    {
+        if (_snapshot is { } snapshot && (snapshot.Revision < token || snapshot.Values.GetValueOrDefault(key)?.CreateRevision == token))
+            _released[key] = token;
     }
 
     private bool IsIdle()

@@ -7,6 +7,16 @@ namespace Orleans.Etcd;
 /// <summary>What people ask about a lock, and what they do when they lose their patience with it.</summary>
 internal sealed partial class LockQueue
 {
+    /// <summary>How many places its own view shows, whether that is up to date as far as is known, and how many calls wait here.</summary>
+    public (int Shown, bool IsLive, int Calls) Known
+    {
+        get
+        {
+            lock (_lock)
+                return (_snapshot?.Values.Count ?? 0, IsLive, _waiters.Values.Sum(static waiter => waiter.Calls));
+        }
+    }
+
     public async Task<LockStatus> GetStatusAsync()
     {
         var read = await _etcd.RangeAsync(_layout.All.First(limit: 0), CancellationToken.None).ConfigureAwait(false);

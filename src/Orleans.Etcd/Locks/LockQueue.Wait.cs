@@ -7,9 +7,10 @@ namespace Orleans.Etcd;
 /// <summary>How a request waits for its turn, and how it stops doing so without a trace.</summary>
 internal sealed partial class LockQueue
 {
-    private async Task<LockAnswer> WaitAsync(LockClaim claim, long createRevision, LockRequest request, long started)
+    private async Task<LockAnswer> WaitAsync(LockClaim claim, Entry entry, LockRequest request, long started)
     {
-        var waiter = StartWaiting(claim, createRevision);
+        var createRevision = entry.CreateRevision;
+        var waiter = StartWaiting(claim, createRevision, mayBeHandedOver: entry.IsNew && request.IsFirstCall);
         var call = Min(request.MaxCall, CallLimit);
         try
         {
@@ -21,6 +22,9 @@ internal sealed partial class LockQueue
             StopWaiting(waiter);
         }
 
+        // That it is gone is newer; that its time is over is not.
+        if (waiter.HandedOver is not null && waiter.Ended is not { IsCompletedSuccessfully: true, Result: null })
+            return Granted(createRevision);
         if (waiter.Ended.IsCompleted)
             return await waiter.Ended.ConfigureAwait(false) is { } own ? await GrantAsync(claim, own, request).ConfigureAwait(false) : Ended;
         // Not by the time that has passed alone: a timer may be a moment early.
@@ -76,15 +80,17 @@ internal sealed partial class LockQueue
         return read.Kvs.FirstOrDefault(kv => kv.CreateRevision == createRevision);
     }
 
-    private LockWaiter StartWaiting(LockClaim claim, long createRevision)
+    private LockWaiter StartWaiting(LockClaim claim, long createRevision, bool mayBeHandedOver)
     {
         LockWaiter? waiter;
         KeyValue? own = null;
         var ends = false;
         lock (_lock)
         {
-            if (!_waiters.TryGetValue(claim.Key, out waiter) || waiter.CreateRevision != createRevision)
+            // What was handed over to one call is not told to another, which may not have been the only one.
+            if (!_waiters.TryGetValue(claim.Key, out waiter) || waiter.CreateRevision != createRevision || waiter.HandedOver is not null)
                 _waiters[claim.Key] = waiter = new LockWaiter(claim, createRevision);
+            waiter.MayBeHandedOver = mayBeHandedOver && waiter.Calls == 0;
             waiter.Calls++;
             Follow();
             if (_snapshot is not null)

@@ -10,8 +10,12 @@ namespace Orleans.Etcd;
 /// </summary>
 /// <remarks>
 /// <para>Invariant: it answers Granted only for a key that was seen in etcd at a revision at which the rule of
-/// <see cref="LockLayout"/> held for it. Two queues for one lock, on two silos, so grant nothing twice: they only read what
-/// etcd has put in order.</para>
+/// <see cref="LockLayout"/> held for it, but for keys whose holders have said here that they hold them no more. Two queues for
+/// one lock, on two silos, so grant nothing twice: etcd has put all in order, and who is before is there or has given it up.</para>
+/// <para>A hand-over (<see cref="LockWaiter.TryHandOver"/>) need not wait until etcd has written that. Until then another queue may
+/// take its place for one that still waits, and remove or mark it for an older call of the same wish: so only the one call that
+/// a wish has had is told. What somebody else removes, etcd itself, an operator or a forced release, is found gone by its session, as
+/// it is where that happens a moment after a grant.</para>
 /// <para>Nothing here is needed again after a crash. What a queue remembers only saves requests, and the time that a wish
 /// which nobody has any more stays in line.</para>
 /// </remarks>
@@ -36,6 +40,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
     private readonly object _lock = new();
     private readonly Dictionary<ByteString, LockWaiter> _waiters = [];
     private readonly Dictionary<ByteString, long> _deleted = [];
+    private readonly Dictionary<ByteString, long> _released = [];
     private readonly Dictionary<ByteString, (long At, long Attempt, bool IsCancelled, long DeletedAt)> _ended = [];
     private readonly Queue<(ByteString Key, long At)> _endedInOrder = new();
     private readonly CancellationTokenSource _stop = new();
@@ -77,7 +82,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
             return Ended;
         }
 
-        var answer = entry.Answer ?? await WaitAsync(claim, entry.CreateRevision, request, started).ConfigureAwait(false);
+        var answer = entry.Answer ?? await WaitAsync(claim, entry, request, started).ConfigureAwait(false);
         // A copy of it that comes late, or a first attempt to enter it, is not to be granted to nobody.
         if (answer.Outcome == LockOutcome.NotFree)
             NoteEnded(claim.Key, request.Attempt);
@@ -89,14 +94,24 @@ internal sealed partial class LockQueue : IAsyncDisposable
         var claim = _layout.Claim(request);
         // First, so that a copy of the request that is on its way finds it.
         NoteEnded(claim.Key, request.Attempt);
-        LockWaiter[] next;
+        LockWaiter[] handedOver, next;
         Passenger? along;
         lock (_lock)
-            (next, along) = (NextAfter(claim.Key), TakeAlong(claim.Key));
+        {
+            NoteReleased(claim.Key, token);
+            handedOver = HandOver();
+            next = NextAfter(claim.Key);
+            along = TakeAlong(claim.Key);
+        }
+
         var txn = new TxnRequest { Compare = { Txn.CreateRevisionIs(claim.Key, token) }, Success = { Txn.Delete(claim.Key) }, Failure = { Txn.Get(claim.Key) } };
         txn.Success.AddRange(next.Select(waiter => Txn.Get(waiter.Claim.Key)));
         var mayBeReleased = false;
-        var response = await ReleaseAsync(txn, along, () => mayBeReleased = true).ConfigureAwait(false);
+        var releasing = ReleaseAsync(txn, along, () => mayBeReleased = true);
+        // Whose own release may come before this one's answer, and hand it on.
+        foreach (var waiter in handedOver)
+            waiter.End(waiter.HandedOver);
+        var response = await releasing.ConfigureAwait(false);
         if (!response.Succeeded)
         {
             if (response.Responses[0].ResponseRange.Kvs.Count == 0)

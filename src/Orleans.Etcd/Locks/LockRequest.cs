@@ -59,6 +59,14 @@ public sealed record LockRequest
     /// </summary>
     [Id(7)]
     public long Attempt { get; init; }
+
+    /// <summary>
+    /// Whether no call of this wish was made before, and its answer counts for nothing once another has been made. Only such a one is told
+    /// of its turn as soon as the one before it is released, before etcd has written that. Not to be set where a filter of calls may send a
+    /// call twice. Default false.
+    /// </summary>
+    [Id(9)]
+    public bool IsFirstCall { get; init; }
 }
 
 /// <summary>What became of a <see cref="LockRequest"/>.</summary>

@@ -16,6 +16,12 @@ internal sealed class LockWaiter(LockClaim claim, long createRevision)
     /// <summary>How many calls wait for it: two, while a caller that heard nothing has asked again.</summary>
     public int Calls { get; set; }
 
+    /// <summary>Whether the only call that there was of its wish made its place and waits here.</summary>
+    public bool MayBeHandedOver { get; set; }
+
+    /// <summary>Its key, once it has its turn although those before it, who have given it up, may still be there in etcd.</summary>
+    public KeyValue? HandedOver { get; private set; }
+
     /// <summary>
     /// Its key as it was at a revision at which its turn had come; null where the key is gone: cancelled, removed by hand,
     /// or with its session.
@@ -30,6 +36,16 @@ internal sealed class LockWaiter(LockClaim claim, long createRevision)
     {
         own = OwnIn(snapshot);
         return snapshot.Revision >= createRevision && (own is null || order.IsGranted(claim, createRevision));
+    }
+
+    /// <summary>Gives it its turn, where nobody but its own call can speak for it.</summary>
+    public bool TryHandOver(RangeSnapshot snapshot)
+    {
+        // A mark says that another call has left it.
+        if (!MayBeHandedOver || OwnIn(snapshot) is not { Version: 1 } own)
+            return false;
+        HandedOver = own;
+        return true;
     }
 
     /// <summary>Its key, if it is there.</summary>

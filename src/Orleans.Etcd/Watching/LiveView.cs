@@ -8,13 +8,18 @@ internal sealed class LiveView : IAsyncDisposable
 {
     private readonly RangeWatch _watch;
     private readonly Task _loop;
+    private readonly Action<RevisionBatch>? _arriving;
     private readonly object _lock = new();
     private TaskCompletionSource _changed = NewChanged();
     private volatile RangeSnapshot? _snapshot;
     private bool _ended;
 
-    public LiveView(EtcdConnection etcd, string prefix)
+    /// <param name="etcd">The connection.</param>
+    /// <param name="prefix">Of the keys.</param>
+    /// <param name="arriving">Told of each batch before it is shown.</param>
+    public LiveView(EtcdConnection etcd, string prefix, Action<RevisionBatch>? arriving = null)
     {
+        _arriving = arriving;
         _watch = new RangeWatch(etcd, prefix, Pulse);
         _loop = Detached.Run(RunAsync);
     }
@@ -89,7 +94,11 @@ internal sealed class LiveView : IAsyncDisposable
             // Only the newest of what has arrived is worth publishing.
             RevisionBatch? newest = null;
             while (_watch.Batches.TryRead(out var batch))
+            {
+                _arriving?.Invoke(batch);
                 newest = batch;
+            }
+
             if (newest is not null)
                 Publish(newest.Snapshot);
         }

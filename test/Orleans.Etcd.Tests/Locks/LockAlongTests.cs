@@ -115,9 +115,7 @@ public sealed class LockAlongTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd
         var held = _silo.Queue(Name).AcquireAsync(holder with { MaxWait = Long });
         await UntilKeysAsync(2);
         var next = Wait();
-        await UntilKeysAsync(3);
-        // Until the queue's own view shows them too.
-        await Task.Delay(200);
+        await Eventually.IsTrueAsync(() => _silo.Queue(Name).Known is (3, _, 2), "the queue's own view shows them too");
         Assert.True(await _silo.Queue(Name).ReleaseAsync(first, token));
         return (holder, (await held.WaitAsync(TimeSpan.FromSeconds(5))).Token, next);
     }
