@@ -9,8 +9,9 @@ namespace Orleans.Etcd;
 /// <remarks>
 /// <para>Invariant: no two of one group are of one lane. The comparisons of a group are made before any of it is applied,
 /// and keys that it creates have one create_revision: within a lane either would matter.</para>
-/// <para>Nobody waits for a group to fill: what is asked for while few are under way is sent at once, as it is. Where etcd
-/// refuses a group, each of it is sent by itself, so that nobody fails for another's mistake.</para>
+/// <para>Nobody waits for a group to fill: what is asked for while few are under way is sent at once, as it is; and while not too
+/// many are, what would find another of its lane waiting, since no group takes both. Where etcd refuses a group, each of it is
+/// sent by itself, so that nobody fails for another's mistake.</para>
 /// </remarks>
 internal sealed class GroupCommit(EtcdConnection etcd)
 {
@@ -18,9 +19,11 @@ internal sealed class GroupCommit(EtcdConnection etcd)
     private const int MostOperations = 128;
     private const int MostInGroup = 64;
     private const int MostUnderWay = 4;
+    private const int MostOfBusyLanes = 16;
 
     private readonly object _lock = new();
     private readonly LinkedList<Entry> _waiting = [];
+    private readonly Dictionary<string, int> _lanes = new(StringComparer.Ordinal);
     private int _underWay;
 
     /// <summary>As <see cref="EtcdConnection.TxnRepeatablyAsync"/>, perhaps together with others' of other lanes.</summary>
@@ -29,10 +32,10 @@ internal sealed class GroupCommit(EtcdConnection etcd)
         Entry? waiting = null;
         lock (_lock)
         {
-            if (_underWay < MostUnderWay)
+            if (_underWay < MostUnderWay || (_underWay < MostOfBusyLanes && _lanes.ContainsKey(lane)))
                 _underWay++;
             else
-                _waiting.AddLast(waiting = new Entry(lane, txn, unanswered, etcd.Time.GetTimestamp()));
+                Add(waiting = new Entry(lane, txn, unanswered, etcd.Time.GetTimestamp()));
         }
 
         if (waiting is not null)
@@ -64,12 +67,12 @@ internal sealed class GroupCommit(EtcdConnection etcd)
         }
     }
 
-    /// <summary>The group that is sent in place of what was answered; null if nobody waits.</summary>
+    /// <summary>The group that is sent in place of what was answered; null if nobody waits, or enough is under way for those who do.</summary>
     private List<Entry>? Next()
     {
         lock (_lock)
         {
-            if (_waiting.Count > 0)
+            if (_waiting.Count > 0 && (_underWay <= MostUnderWay || _waiting.Count > _lanes.Count))
                 return NextGroup();
             _underWay--;
             return null;
@@ -128,13 +131,28 @@ internal sealed class GroupCommit(EtcdConnection etcd)
             {
                 largest = size;
                 group.Add(node.Value);
-                _waiting.Remove(node);
+                Remove(node);
             }
 
             node = next;
         }
 
         return group;
+    }
+
+    /// <summary>Under the lock.</summary>
+    private void Add(Entry entry)
+    {
+        _waiting.AddLast(entry);
+        _lanes[entry.Lane] = _lanes.GetValueOrDefault(entry.Lane) + 1;
+    }
+
+    /// <summary>Under the lock.</summary>
+    private void Remove(LinkedListNode<Entry> node)
+    {
+        _waiting.Remove(node);
+        if (--_lanes[node.Value.Lane] == 0)
+            _lanes.Remove(node.Value.Lane);
     }
 
     /// <summary>Fails the group; and where etcd does not answer, all who have waited behind it for as long as a call may take.</summary>
@@ -147,7 +165,7 @@ internal sealed class GroupCommit(EtcdConnection etcd)
             while (isAway && _waiting.First is { } first && etcd.Time.GetElapsedTime(first.Value.Since) > etcd.Options.RequestTimeout)
             {
                 failed.Add(first.Value);
-                _waiting.RemoveFirst();
+                Remove(first);
             }
         }
 

@@ -18,7 +18,7 @@ internal sealed partial class LockQueue
                 Success = { Txn.Put(claim.Key, Value(request, waiting: false), claim.Session), Txn.Get(claim.Ahead.First(claim.Allowed)) },
                 Failure = { Txn.Get(claim.Key), Txn.Get(claim.Ahead.First(claim.Allowed)) },
             };
-            if (await MakePlaceAsync(claim, txn).ConfigureAwait(false) is not { } response)
+            if (await TryRunAsync(txn).ConfigureAwait(false) is not { } response)
                 return SessionLost;
             var ahead = response.Responses[1].ResponseRange.Kvs;
             if (response.Succeeded)

@@ -95,19 +95,17 @@ internal sealed partial class LockQueue : IAsyncDisposable
         // First, so that a copy of the request that is on its way finds it.
         NoteEnded(claim.Key, request.Attempt);
         LockWaiter[] handedOver, next;
-        Passenger? along;
         lock (_lock)
         {
             NoteReleased(claim.Key, token);
             handedOver = HandOver();
             next = NextAfter(claim.Key);
-            along = TakeAlong(claim.Key);
         }
 
         var txn = new TxnRequest { Compare = { Txn.CreateRevisionIs(claim.Key, token) }, Success = { Txn.Delete(claim.Key) }, Failure = { Txn.Get(claim.Key) } };
         txn.Success.AddRange(next.Select(waiter => Txn.Get(waiter.Claim.Key)));
         var mayBeReleased = false;
-        var releasing = ReleaseAsync(txn, along, () => mayBeReleased = true);
+        var releasing = TxnAsync(txn, () => mayBeReleased = true);
         // Whose own release may come before this one's answer, and hand it on.
         foreach (var waiter in handedOver)
             waiter.End(waiter.HandedOver);
@@ -122,7 +120,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
             return false;
         }
 
-        var here = response.Responses.Skip(1).Take(next.Length).SelectMany(one => one.ResponseRange.Kvs).ToDictionary(kv => kv.Key);
+        var here = response.Responses.Skip(1).SelectMany(one => one.ResponseRange.Kvs).ToDictionary(kv => kv.Key);
         lock (_lock)
         {
             // A watch that is opened later does not know of it any more.
@@ -137,31 +135,6 @@ internal sealed partial class LockQueue : IAsyncDisposable
         }
 
         return true;
-    }
-
-    private async Task<TxnResponse> ReleaseAsync(TxnRequest txn, Passenger? along, Action unanswered)
-    {
-        if (along is null)
-            return await TxnAsync(txn, unanswered).ConfigureAwait(false);
-        TxnResponse? answer = null;
-        try
-        {
-            var both = txn.Clone();
-            both.Success.Add(new RequestOp { RequestTxn = along.Place });
-            var response = await TxnAsync(both, unanswered).ConfigureAwait(false);
-            answer = response.Succeeded ? Txn.Nested(response, response.Responses.Count - 1) : null;
-            return response;
-        }
-        catch (EtcdException exception) when (exception.Code is EtcdErrorCode.LeaseNotFound or EtcdErrorCode.ResourceExhausted)
-        {
-            // The other's lease is gone; or etcd is full, and lets keys be deleted and none be made.
-            along.Arrive(null);
-            return await TxnAsync(txn, unanswered).ConfigureAwait(false);
-        }
-        finally
-        {
-            along.Arrive(answer);
-        }
     }
 
     public async Task CancelAsync(LockRequest request)

@@ -56,6 +56,30 @@ public abstract class GroupCommitTests(SharedEtcd shared) : IAsyncLifetime
         Assert.True(answers.Select(answer => answer.Header.Revision).Distinct().Count() < answers.Length, "none were sent together");
     }
 
+    [Theory]
+    [InlineData(1, 16)]
+    [InlineData(2, 16)]
+    [InlineData(100, 4)]
+    public async Task WhileNothingIsAnswered_MoreAreUnderWayOfABusyLaneThanOfMany(int lanes, int underWay)
+    {
+        await using var beside = shared.Server.Connect();
+        _proxy.StallAnswers();
+        var asked = Enumerable.Range(0, 100).Select(i => RunAsync($"lane {i % lanes}", Make(i))).ToArray();
+        await Task.Delay(Timeout / 2);
+        var made = await beside.RangeAsync(Txn.Range(_prefix));
+        _proxy.Pass();
+        Assert.Equal(underWay, made.Kvs.Count);
+        Assert.All(await Task.WhenAll(asked), answer => Assert.True(answer.Answer!.Succeeded || answer.Answer.Responses[1].ResponseRange.Kvs.Count == 1));
+    }
+
+    [Fact]
+    public async Task ManyLanesBehindABusyOne_AreFewRequests()
+    {
+        var before = await TxnsAsync();
+        await TogetherAsync(320, i => (i < 20 ? "busy" : $"lane {i}", Make(i)));
+        Assert.InRange(await TxnsAsync() - before, 20, 30);
+    }
+
     [Fact]
     public async Task OneThatEtcdRefuses_FailsAlone()
     {
