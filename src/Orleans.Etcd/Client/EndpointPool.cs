@@ -106,6 +106,9 @@ internal sealed class EndpointPool : IDisposable
         return true;
     }
 
+    /// <summary>All members but one.</summary>
+    public IEnumerable<EtcdEndpoint> Others(EtcdEndpoint endpoint) => _endpoints.Where(other => other != endpoint);
+
     /// <summary>The members with streams on them that have not been asked for <paramref name="long"/>; each once, until <see cref="EndProbe"/>.</summary>
     public IReadOnlyList<EtcdEndpoint> Unasked(TimeSpan @long)
     {

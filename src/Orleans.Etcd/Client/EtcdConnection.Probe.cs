@@ -11,9 +11,10 @@ namespace Orleans.Etcd;
 /// it can by itself: that a watch is alive, that a lease is renewed; and brings no news.
 /// </summary>
 /// <remarks>
-/// Invariant: where there is another member, no stream stays for longer than 3.5 s (one interval, one look and two questions; a
-/// fifth of <see cref="EtcdOptions.RequestTimeout"/> each, here of the default) on one that answers no linearizable read, since
-/// such a read takes all that was committed before; and not for longer than 2.5 s where nothing else comes from it either.
+/// Invariant: where another member answers a linearizable read, which takes all that was committed before, no stream stays for
+/// longer than 3.5 s (one interval, one look and two questions of a fifth of <see cref="EtcdOptions.RequestTimeout"/> each, here of
+/// the default) on one that does not; and nowhere for longer than 2.5 s where nothing else comes from it either. While none answers
+/// in time, such as a slow or busy etcd, those from which something comes keep their streams.
 /// </remarks>
 public sealed partial class EtcdConnection
 {
@@ -36,7 +37,7 @@ public sealed partial class EtcdConnection
         {
             await Task.Delay(BetweenLooks, Time).ConfigureAwait(false);
             foreach (var endpoint in _pool.Unasked(BetweenProbes))
-                _ = ProbeAsync(endpoint);
+                _ = Detached.Observed(ProbeAsync(endpoint));
         }
     }
 
@@ -44,17 +45,38 @@ public sealed partial class EtcdConnection
     {
         var patience = new RetryBudget(_pool.Count).Patience(mayRepeat: true, Options.RequestTimeout);
         var asked = Time.GetTimestamp();
-        var silence = await AskAsync(endpoint, patience).ConfigureAwait(false);
-        // Something else has come meanwhile: a question may be lost with a leader, and the next one is not.
-        if (silence is not null && endpoint.LastSign >= asked)
-            silence = await AskAsync(endpoint, patience).ConfigureAwait(false);
-        if (silence is not null && !IsDisposed)
-            GiveUp(endpoint, silence, patience);
-        _pool.EndProbe(endpoint, heard: silence is null);
+        var heard = false;
+        try
+        {
+            var (_, silence) = await AskAsync(endpoint, patience).ConfigureAwait(false);
+            if (silence is not null && (endpoint.LastSign >= asked || Time.GetElapsedTime(asked) > 2 * patience))
+                silence = await AskAllAsync(endpoint, patience).ConfigureAwait(false);
+            heard = silence is null;
+            if (!heard && !IsDisposed)
+                GiveUp(endpoint, silence!, patience);
+        }
+        finally
+        {
+            _pool.EndProbe(endpoint, heard);
+        }
     }
 
-    /// <summary>Asks a member what only one that follows its leader can answer; null where it does. A refusal is an answer, and where the connection fails the streams fail with it.</summary>
-    private async Task<Exception?> AskAsync(EtcdEndpoint endpoint, TimeSpan patience)
+    /// <summary>
+    /// Asks once more where that need not be the member's silence: something else has come from it, this process stood still, or the question was
+    /// lost with a leader. And the others with it: where they do not answer either, it is no worse than they are.
+    /// </summary>
+    private async Task<Exception?> AskAllAsync(EtcdEndpoint endpoint, TimeSpan patience)
+    {
+        var others = _pool.Others(endpoint).Select(other => AskAsync(other, patience)).ToArray();
+        var (_, silence) = await AskAsync(endpoint, patience).ConfigureAwait(false);
+        return silence is not null && (await Task.WhenAll(others).ConfigureAwait(false)).Any(static other => other.IsAnswered) ? silence : null;
+    }
+
+    /// <summary>
+    /// Asks a member what only one that follows its leader can answer: whether it does, and what ended the wait where it kept silent. etcd's
+    /// refusal is an answer; where the connection fails it is neither, and the streams fail with it.
+    /// </summary>
+    private async Task<(bool IsAnswered, Exception? Silence)> AskAsync(EtcdEndpoint endpoint, TimeSpan patience)
     {
         EtcdMeter.Requests.Add(1, new KeyValuePair<string, object?>("operation", "Probe"));
         using var limit = new CancellationTokenSource(patience);
@@ -62,11 +84,11 @@ public sealed partial class EtcdConnection
         {
             using var call = endpoint.Connection.KVClient.RangeAsync(ProbeRequest, new CallOptions(cancellationToken: limit.Token));
             await call.ResponseAsync.ConfigureAwait(false);
-            return null;
+            return (true, null);
         }
         catch (Exception exception) when (IsFailure(exception))
         {
-            return limit.IsCancellationRequested ? exception : null;
+            return limit.IsCancellationRequested ? (false, exception) : (CallFailure.Classify(exception).Code != EtcdErrorCode.Unavailable, null);
         }
     }
 

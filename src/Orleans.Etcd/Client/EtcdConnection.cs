@@ -180,7 +180,7 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
 
     /// <summary>
     /// Opens a stream on the member in use, or on another one than <paramref name="avoided"/>. It ends by itself when the
-    /// member loses its leader, and is cancelled when a call on that member hangs.
+    /// member loses its leader, and is cancelled when a call on that member hangs or it does not answer a probe.
     /// </summary>
     internal async Task<EtcdStream<TRequest, TResponse>> OpenAsync<TRequest, TResponse>(
         string operation,

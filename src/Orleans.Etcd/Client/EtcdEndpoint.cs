@@ -37,7 +37,7 @@ internal sealed class EtcdEndpoint : IDisposable
 
     public IConnection Connection => Volatile.Read(ref _client).GetConnection();
 
-    /// <summary>Cancelled when a call on this member hung: streams on it move to another one instead of waiting.</summary>
+    /// <summary>Cancelled when a call on this member hung, or it did not answer a probe: streams on it move to another one instead of waiting.</summary>
     public CancellationToken Suspected => Volatile.Read(ref _suspected).Token;
 
     /// <summary>When it last failed, by the pool's clock; zero if it never did. Guarded by the pool's lock.</summary>

@@ -9,9 +9,9 @@ namespace Orleans.Etcd;
 /// <remarks>
 /// <para>Invariant: no two of one group are of one lane. The comparisons of a group are made before any of it is applied,
 /// and keys that it creates have one create_revision: within a lane either would matter.</para>
-/// <para>Nobody waits for a group to fill: what is asked for while few are under way is sent at once, as it is; and while not too
-/// many are, what would find another of its lane waiting, since no group takes both. Where etcd refuses a group, each of it is
-/// sent by itself, so that nobody fails for another's mistake.</para>
+/// <para>Nobody waits for a group to fill: what is asked for while few are under way is sent at once, as it is. More are under way only
+/// where two of a lane wait, which no group takes both. Nobody overtakes another of the lane, and whoever has waited longest goes with the
+/// next that is sent. Where etcd refuses a group, each of it is sent by itself, so that nobody fails for another's mistake.</para>
 /// </remarks>
 internal sealed class GroupCommit(EtcdConnection etcd)
 {
@@ -19,25 +19,34 @@ internal sealed class GroupCommit(EtcdConnection etcd)
     private const int MostOperations = 128;
     private const int MostInGroup = 64;
     private const int MostUnderWay = 4;
-    private const int MostOfBusyLanes = 16;
+    private const int MostForBusyLanes = 16;
 
     private readonly object _lock = new();
     private readonly LinkedList<Entry> _waiting = [];
     private readonly Dictionary<string, int> _lanes = new(StringComparer.Ordinal);
     private int _underWay;
 
+    /// <summary>Whether two of a lane wait. Under the lock.</summary>
+    private bool HasBusyLane => _waiting.Count > _lanes.Count;
+
     /// <summary>As <see cref="EtcdConnection.TxnRepeatablyAsync"/>, perhaps together with others' of other lanes.</summary>
     public async Task<TxnResponse> TxnRepeatablyAsync(string lane, TxnRequest txn, Action? unanswered = null)
     {
         Entry? waiting = null;
+        List<Entry>? more = null;
         lock (_lock)
         {
-            if (_underWay < MostUnderWay || (_underWay < MostOfBusyLanes && _lanes.ContainsKey(lane)))
-                _underWay++;
-            else
+            var isSent = _underWay < MostUnderWay;
+            if (!isSent)
                 Add(waiting = new Entry(lane, txn, unanswered, etcd.Time.GetTimestamp()));
+            if (!isSent && _underWay < MostForBusyLanes && HasBusyLane)
+                more = NextGroup();
+            if (isSent || more is not null)
+                _underWay++;
         }
 
+        if (more is not null)
+            Detached.Start(() => CommitAsync(more));
         if (waiting is not null)
             return await waiting.Answer.Task.ConfigureAwait(false);
         try
@@ -51,7 +60,7 @@ internal sealed class GroupCommit(EtcdConnection etcd)
         }
     }
 
-    /// <summary>Commits a group, and what has come meanwhile, until there is nothing left.</summary>
+    /// <summary>Commits a group, and what has come meanwhile, until nothing is left or enough is under way for it.</summary>
     private async Task CommitAsync(List<Entry> first)
     {
         for (var group = first; group is not null; group = Next())
@@ -72,7 +81,7 @@ internal sealed class GroupCommit(EtcdConnection etcd)
     {
         lock (_lock)
         {
-            if (_waiting.Count > 0 && (_underWay <= MostUnderWay || _waiting.Count > _lanes.Count))
+            if (_waiting.Count > 0 && (_underWay <= MostUnderWay || HasBusyLane))
                 return NextGroup();
             _underWay--;
             return null;

@@ -86,16 +86,23 @@ internal sealed partial class EtcdMembershipTable
     /// <summary>Decodes the rows that a watch brings as they come: a read that is asked for then finds them decoded.</summary>
     private void DecodeArriving(RevisionBatch batch)
     {
-        // All of them, which the read of a silo that starts has just decoded itself.
-        if (batch.IsResync)
-            return;
         lock (_lock)
         {
+            if (batch.IsResync)
+            {
+                // All of them, of which most are known: whoever reads sees which.
+                _arrived.Clear();
+                return;
+            }
+
             var before = _fromView?.Image ?? _lastRead?.Image;
             foreach (var change in batch.Changes)
             {
-                if (change.Current is { } row && MembershipImage.DecodeRow(_layout, row, _arrived.GetValueOrDefault(change.Key) ?? before?.Find(change.Key)) is { } decoded)
+                var known = _arrived.GetValueOrDefault(change.Key) ?? before?.Find(change.Key);
+                if (change.Current is { } row && MembershipImage.DecodeRow(_layout, row, known) is { } decoded)
                     _arrived[change.Key] = decoded;
+                else
+                    _arrived.Remove(change.Key);
             }
         }
     }

@@ -35,7 +35,7 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
     private bool _disposed;
     private (RangeSnapshot Snapshot, MembershipImage Image)? _fromView;
     private volatile TableRead? _lastRead;
-    // What has changed since the image of the view was made.
+    // Rows that have come since an image of the view was made last, of those that there are.
     private readonly Dictionary<ByteString, MembershipImage.Row> _arrived = [];
 
     public EtcdMembershipTable(EtcdConnection etcd, IOptions<ClusterOptions> cluster, IOptions<ClusterMembershipOptions> membership, ILogger<EtcdMembershipTable> logger)

@@ -90,8 +90,8 @@ public sealed class EtcdOptions
     /// <summary>
     /// A watch without any message for this long asks etcd for its progress; three such periods without an answer
     /// reopen it on another member. Default 10 s; 100 ms to 10 min. A member that is frozen or no longer follows its
-    /// leader is left sooner where there is another: one with watches on it that has been silent for 1 s is asked, and
-    /// has a fifth of <see cref="RequestTimeout"/> to answer.
+    /// leader is left sooner where there is another: one with watches on it is asked once a second, and has a fifth of
+    /// <see cref="RequestTimeout"/> to answer, or two where something else comes from it and another member answers.
     /// </summary>
     public TimeSpan WatchProgressInterval { get; set; } = TimeSpan.FromSeconds(10);
 

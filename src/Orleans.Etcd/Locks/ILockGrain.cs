@@ -8,7 +8,7 @@ namespace Orleans.Etcd;
 /// <para>etcd is the truth and a grain only brokers: the queue is the keys under the lock's prefix in order of their
 /// create_revision. Any activation can answer any call, and two at once grant nothing twice; the death of the grain's silo
 /// loses no lock and no place in the queue. Calls interleave: one that waits keeps none waiting.</para>
-/// <para>Every call fails with <see cref="EtcdException"/> while etcd cannot be reached; all may be repeated.</para>
+/// <para>Every call that needs etcd fails with <see cref="EtcdException"/> while that cannot be reached; all may be repeated.</para>
 /// </remarks>
 public interface ILockQueueGrain : IGrainWithStringKey
 {

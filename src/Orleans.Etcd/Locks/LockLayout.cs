@@ -15,7 +15,8 @@ internal enum LockKind
 
 /// <summary>
 /// One lock's keys, and the one rule by which all kinds are granted: a request is granted once fewer than
-/// <see cref="LockClaim.Allowed"/> keys of its <see cref="LockClaim.Ahead"/> were created before its own.
+/// <see cref="LockClaim.Allowed"/> keys of its <see cref="LockClaim.Ahead"/> were created before its own, but for those whose
+/// holders have given them up (<see cref="LockQueue"/>).
 /// </summary>
 /// <remarks>
 /// Invariant: what is granted stays granted until its key goes. Keys only ever come after those that are there, so that

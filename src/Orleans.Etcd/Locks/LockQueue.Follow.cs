@@ -204,6 +204,15 @@ internal sealed partial class LockQueue
             _released[key] = token;
     }
 
+    private void NoteNotReleased(ByteString key, long token)
+    {
+        lock (_lock)
+        {
+            if (_released.GetValueOrDefault(key) == token)
+                _released.Remove(key);
+        }
+    }
+
     private bool IsIdle()
     {
         lock (_lock)

@@ -27,6 +27,9 @@ internal sealed partial class LockQueue
             return Granted(createRevision);
         if (waiter.Ended.IsCompleted)
             return await waiter.Ended.ConfigureAwait(false) is { } own ? await GrantAsync(claim, own, request).ConfigureAwait(false) : Ended;
+        // Its place was made by another copy of this call, which may have been handed it over: not for this one to touch.
+        if (request.IsFirstCall && !entry.IsNew)
+            return new LockAnswer(LockOutcome.Queued, 0);
         // Not by the time that has passed alone: a timer may be a moment early.
         var isOver = request.MaxWait <= call && !_waitless.IsCancellationRequested;
         return isOver || _etcd.Time.GetElapsedTime(started) >= request.MaxWait

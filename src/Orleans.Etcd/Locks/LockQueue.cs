@@ -13,8 +13,8 @@ namespace Orleans.Etcd;
 /// <see cref="LockLayout"/> held for it, but for keys whose holders have said here that they hold them no more. Two queues for
 /// one lock, on two silos, so grant nothing twice: etcd has put all in order, and who is before is there or has given it up.</para>
 /// <para>A hand-over (<see cref="LockWaiter.TryHandOver"/>) need not wait until etcd has written that. Until then another queue may
-/// take its place for one that still waits, and remove or mark it for an older call of the same wish: so only the one call that
-/// a wish has had is told. What somebody else removes, etcd itself, an operator or a forced release, is found gone by its session, as
+/// take its place for one that still waits, and remove or mark it for another call of the same wish: so only the first call of a wish is
+/// told, and no copy of it removes or marks what it has not made. What somebody else removes, etcd itself, an operator or a forced release, is found gone by its session, as
 /// it is where that happens a moment after a grant.</para>
 /// <para>Nothing here is needed again after a crash. What a queue remembers only saves requests, and the time that a wish
 /// which nobody has any more stays in line.</para>
@@ -95,11 +95,13 @@ internal sealed partial class LockQueue : IAsyncDisposable
         // First, so that a copy of the request that is on its way finds it.
         NoteEnded(claim.Key, request.Attempt);
         LockWaiter[] handedOver, next;
+        int? epoch;
         lock (_lock)
         {
             NoteReleased(claim.Key, token);
             handedOver = HandOver();
             next = NextAfter(claim.Key);
+            epoch = _snapshot?.Epoch;
         }
 
         var txn = new TxnRequest { Compare = { Txn.CreateRevisionIs(claim.Key, token) }, Success = { Txn.Delete(claim.Key) }, Failure = { Txn.Get(claim.Key) } };
@@ -117,14 +119,15 @@ internal sealed partial class LockQueue : IAsyncDisposable
                 return mayBeReleased;
             // By a token that is not its own, it is still wanted.
             NoteWanted(claim.Key, request.Attempt);
+            NoteNotReleased(claim.Key, token);
             return false;
         }
 
         var here = response.Responses.Skip(1).SelectMany(one => one.ResponseRange.Kvs).ToDictionary(kv => kv.Key);
         lock (_lock)
         {
-            // A watch that is opened later does not know of it any more.
-            if (_watch is not null)
+            // A watch that is opened later does not know of it any more, and revisions of one history say nothing of another's.
+            if (_watch is not null && _snapshot?.Epoch == epoch)
                 _deleted[claim.Key] = response.Header.Revision;
         }
 

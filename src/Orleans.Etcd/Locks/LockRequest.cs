@@ -62,8 +62,8 @@ public sealed record LockRequest
 
     /// <summary>
     /// Whether no call of this wish was made before, and its answer counts for nothing once another has been made. Only such a one is told
-    /// of its turn as soon as the one before it is released, before etcd has written that. Not to be set where a filter of calls may send a
-    /// call twice. Default false.
+    /// of its turn as soon as the one before it is released, before etcd has written that. A copy of the call, as Orleans may send where a
+    /// connection breaks, leaves the wish as it is, and may answer <see cref="LockOutcome.Queued"/> although its wait is over. Default false.
     /// </summary>
     [Id(9)]
     public bool IsFirstCall { get; init; }

@@ -16,14 +16,14 @@ internal sealed class LockWaiter(LockClaim claim, long createRevision)
     /// <summary>How many calls wait for it: two, while a caller that heard nothing has asked again.</summary>
     public int Calls { get; set; }
 
-    /// <summary>Whether the only call that there was of its wish made its place and waits here.</summary>
+    /// <summary>Whether the call that made its place, the first of its wish, is the only one that waits here.</summary>
     public bool MayBeHandedOver { get; set; }
 
     /// <summary>Its key, once it has its turn although those before it, who have given it up, may still be there in etcd.</summary>
     public KeyValue? HandedOver { get; private set; }
 
     /// <summary>
-    /// Its key as it was at a revision at which its turn had come; null where the key is gone: cancelled, removed by hand,
+    /// Its key as it was at a revision at which its turn had come, or as <see cref="HandedOver"/>; null where the key is gone: cancelled, removed by hand,
     /// or with its session.
     /// </summary>
     public Task<KeyValue?> Ended => _end.Task;

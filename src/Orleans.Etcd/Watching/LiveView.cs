@@ -95,7 +95,7 @@ internal sealed class LiveView : IAsyncDisposable
             RevisionBatch? newest = null;
             while (_watch.Batches.TryRead(out var batch))
             {
-                _arriving?.Invoke(batch);
+                Arrive(batch);
                 newest = batch;
             }
 
@@ -107,6 +107,18 @@ internal sealed class LiveView : IAsyncDisposable
         {
             _ended = true;
             _changed.TrySetResult();
+        }
+    }
+
+    private void Arrive(RevisionBatch batch)
+    {
+        try
+        {
+            _arriving?.Invoke(batch);
+        }
+        catch (Exception)
+        {
+            // It only does ahead what a reader does again, and who reads hears what is wrong.
         }
     }
 

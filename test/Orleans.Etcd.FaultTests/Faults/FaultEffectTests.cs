@@ -1,8 +1,10 @@
 using System.Diagnostics;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 using Orleans.Configuration;
 using Orleans.Etcd.FaultTests.Runs;
 using Orleans.Etcd.Tests;
+using Orleans.Etcd.Tests.Hosting;
 using Orleans.Etcd.Tests.Testing;
 using Xunit;
 using Xunit.Abstractions;
@@ -124,6 +126,34 @@ public sealed class FaultEffectTests(FaultEffectTests.Fixture fixture, ITestOutp
             foreach (var etcd in users)
                 await etcd.DisposeAsync();
         }
+    }
+
+    /// <summary>Where no other member answers either, such as in an etcd that is slow, nothing is gained by leaving one that is alive.</summary>
+    [Fact]
+    public async Task MemberThatAppliesNothing_IsNotLeftWhereNoOtherAnswers()
+    {
+        var follower = (await Deployment.GetLeaderAsync() + 1) % Deployment.Etcd.Members.Count;
+        var fault = new SlowFsync(follower, TimeSpan.FromSeconds(15), LogOnly: true);
+        if (IsMissing(fault, "strace, or the right to use it"))
+            return;
+
+        using var log = new RecordedLog();
+        using var logs = new LoggerFactory([log]);
+        await using var proxy = TcpProxy.Start(Deployment.Etcd.Endpoints[follower]);
+        proxy.Refuse();
+        await using var user = new EtcdConnection(
+            new EtcdOptions { Endpoints = [Deployment.Etcd.Endpoints[follower].ToString(), proxy.Endpoint.ToString()], WatchProgressInterval = TimeSpan.FromMilliseconds(300) }, logs);
+        await using var watch = new RangeWatch(user, "lagging alone/");
+        await watch.Batches.ReadAsync();
+        await using (await fault.InjectAsync(Deployment))
+        {
+            await using var writer = Connections.Connect(Deployment.Etcd.Endpoints[await Deployment.GetLeaderAsync()]);
+            await writer.PutAsync("lagging alone/key", "1");
+            await Task.Delay(TimeSpan.FromSeconds(6));
+            Assert.DoesNotContain(log.Lines, line => line.Contains("Probe", StringComparison.Ordinal) || line.Contains("opening it again", StringComparison.Ordinal));
+        }
+
+        await watch.Batches.ReadAsync().AsTask().WaitAsync(TimeSpan.FromSeconds(10));
     }
 
     private bool IsMissing(Fault fault, string needed)

@@ -140,6 +140,39 @@ public sealed class LockHandOverTests(SharedEtcd35 etcd) : IClassFixture<SharedE
         Assert.All(await Task.WhenAll(calls).WaitAsync(Soon), answer => Assert.Equal(LockOutcome.Granted, answer.Outcome));
     }
 
+    /// <summary>
+    /// A client of Orleans sends again what it was sending when its connection broke, and both may arrive. While etcd still has who was before it,
+    /// the copy finds a place that waits, and that its owner may hold: it neither removes nor marks it.
+    /// </summary>
+    [Theory]
+    [InlineData(200, false)]
+    [InlineData(200, true)]
+    [InlineData(60_000, false)]
+    [InlineData(60_000, true)]
+    public async Task CopyOfTheCall_LeavesAPlaceThatWasHandedOver(int wait, bool elsewhere)
+    {
+        var (holder, token) = await HoldAsync();
+        var next = await WaitAsync(2);
+        var copy = next.Request with { MaxWait = TimeSpan.FromMilliseconds(wait), MaxCall = TimeSpan.FromMilliseconds(200) };
+        Task<LockAnswer>? copied = null;
+        if (!elsewhere)
+            await (copied = _near.Queue(Name).AcquireAsync(copy));
+        _proxy.Stall();
+        var releasing = _near.Queue(Name).ReleaseAsync(holder, token);
+        if (elsewhere)
+        {
+            Assert.Equal(LockOutcome.Granted, (await next.Answer.WaitAsync(Soon)).Outcome);
+            copied = _far.Queue(Name).AcquireAsync(copy);
+        }
+
+        Assert.Equal(LockOutcome.Queued, (await copied!.WaitAsync(Soon)).Outcome);
+        var own = (await KeysAsync())[1];
+        Assert.Equal(1, own.Version);
+        _proxy.Pass();
+        Assert.True(await releasing);
+        Assert.Equal(new LockAnswer(LockOutcome.Granted, own.CreateRevision), await next.Answer.WaitAsync(Soon));
+    }
+
     /// <summary>A release that etcd does not know of counts for those who may be handed over only: others' older calls still find a place before theirs.</summary>
     [Fact]
     public async Task ReleaseThatFailed_DoesNotCount_WhereThereMayBeAnOlderCall()
