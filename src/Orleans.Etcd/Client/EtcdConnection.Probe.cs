@@ -13,8 +13,8 @@ namespace Orleans.Etcd;
 /// <remarks>
 /// Invariant: where another member answers a linearizable read, which takes all that was committed before, no stream stays for
 /// longer than 3.5 s (one interval, one look and two questions of a fifth of <see cref="EtcdOptions.RequestTimeout"/> each, here of
-/// the default) on one that does not; and nowhere for longer than 2.5 s where nothing else comes from it either. While none answers
-/// in time, such as a slow or busy etcd, those from which something comes keep their streams.
+/// the default) on one that does not; and for no longer than 2.5 s where nothing else comes from it either. While none answers
+/// in time, such as in an etcd that is slow, all keep their streams.
 /// </remarks>
 public sealed partial class EtcdConnection
 {
@@ -48,12 +48,19 @@ public sealed partial class EtcdConnection
         var heard = false;
         try
         {
-            var (_, silence) = await AskAsync(endpoint, patience).ConfigureAwait(false);
-            if (silence is not null && (endpoint.LastSign >= asked || Time.GetElapsedTime(asked) > 2 * patience))
-                silence = await AskAllAsync(endpoint, patience).ConfigureAwait(false);
+            var silence = (await AskAsync(endpoint, patience).ConfigureAwait(false)).Silence;
             heard = silence is null;
-            if (!heard && !IsDisposed)
-                GiveUp(endpoint, silence!, patience);
+            if (silence is null || IsDisposed)
+                return;
+            // It need not be the member's silence: something else has come from it, so that the question may have been lost with a leader; or
+            // this process stood still.
+            var isAlive = endpoint.LastSign >= asked || Time.GetElapsedTime(asked) > 2 * patience;
+            var another = AnotherAnswersAsync(endpoint, patience);
+            heard = isAlive && (await AskAsync(endpoint, patience).ConfigureAwait(false)).Silence is null;
+            if (heard)
+                return;
+            if (await another.ConfigureAwait(false) && !IsDisposed)
+                GiveUp(endpoint, silence, patience);
         }
         finally
         {
@@ -61,20 +68,24 @@ public sealed partial class EtcdConnection
         }
     }
 
-    /// <summary>
-    /// Asks once more where that need not be the member's silence: something else has come from it, this process stood still, or the question was
-    /// lost with a leader. And the others with it: where they do not answer either, it is no worse than they are.
-    /// </summary>
-    private async Task<Exception?> AskAllAsync(EtcdEndpoint endpoint, TimeSpan patience)
+    /// <summary>Whether it would be better anywhere else.</summary>
+    private async Task<bool> AnotherAnswersAsync(EtcdEndpoint endpoint, TimeSpan patience)
     {
-        var others = _pool.Others(endpoint).Select(other => AskAsync(other, patience)).ToArray();
-        var (_, silence) = await AskAsync(endpoint, patience).ConfigureAwait(false);
-        return silence is not null && (await Task.WhenAll(others).ConfigureAwait(false)).Any(static other => other.IsAnswered) ? silence : null;
+        List<Task<(bool IsAnswered, Exception? Silence)>> asked = [.. _pool.Others(endpoint).Select(other => AskAsync(other, patience))];
+        while (asked.Count > 0)
+        {
+            var first = await Task.WhenAny(asked).ConfigureAwait(false);
+            if ((await first.ConfigureAwait(false)).IsAnswered)
+                return true;
+            asked.Remove(first);
+        }
+
+        return false;
     }
 
     /// <summary>
-    /// Asks a member what only one that follows its leader can answer: whether it does, and what ended the wait where it kept silent. etcd's
-    /// refusal is an answer; where the connection fails it is neither, and the streams fail with it.
+    /// Asks a member what only one that follows its leader can answer: whether it does, and what ended the wait where it kept silent. That
+    /// one may not read is an answer; where the connection fails it is neither, and the streams fail with it.
     /// </summary>
     private async Task<(bool IsAnswered, Exception? Silence)> AskAsync(EtcdEndpoint endpoint, TimeSpan patience)
     {
@@ -88,7 +99,10 @@ public sealed partial class EtcdConnection
         }
         catch (Exception exception) when (IsFailure(exception))
         {
-            return limit.IsCancellationRequested ? (false, exception) : (CallFailure.Classify(exception).Code != EtcdErrorCode.Unavailable, null);
+            if (limit.IsCancellationRequested)
+                return (false, exception);
+            var code = CallFailure.Classify(exception).Code;
+            return (code is not (EtcdErrorCode.Unavailable or EtcdErrorCode.Timeout or EtcdErrorCode.TlsFailure), null);
         }
     }
 

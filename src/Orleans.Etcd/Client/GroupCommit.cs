@@ -136,7 +136,7 @@ internal sealed class GroupCommit(EtcdConnection etcd)
         {
             var next = node.Next;
             var size = Math.Max(largest, node.Value.Size);
-            if ((group.Count == 0 || group.Count + 1 + size <= MostOperations) && lanes.Add(node.Value.Lane))
+            if (lanes.Add(node.Value.Lane) && (group.Count == 0 || group.Count + 1 + size <= MostOperations))
             {
                 largest = size;
                 group.Add(node.Value);

@@ -1,6 +1,7 @@
 using System.Text.Json;
 using System.Text.Json.Serialization;
 using Google.Protobuf;
+using Mvccpb;
 
 namespace Orleans.Etcd;
 
@@ -38,6 +39,9 @@ internal sealed class LockValue
             return null;
         }
     }
+
+    /// <summary>Of which attempt a key is; null where it is not ours.</summary>
+    public static long? AttemptOf(KeyValue key) => Decode(key.Value)?.Attempt;
 }
 
 /// <summary>The value of a session's key, or of a leased one, for people: that it is there is all that counts.</summary>

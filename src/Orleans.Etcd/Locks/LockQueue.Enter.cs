@@ -29,6 +29,8 @@ internal sealed partial class LockQueue
 
             if (response.Responses[0].ResponseRange.Kvs is not [var own])
                 return SessionLost;
+            if (LockValue.AttemptOf(own) > request.Attempt)
+                return EndedBefore;
             if (!await RemoveEarlierAsync(claim, own, request).ConfigureAwait(false))
                 return await FoundAsync(claim, own, ahead, request).ConfigureAwait(false);
         }
@@ -57,6 +59,8 @@ internal sealed partial class LockQueue
             var (own, ahead) = (response.Responses[0].ResponseRange.Kvs, response.Responses[1].ResponseRange.Kvs);
             if (own.Count > 0)
             {
+                if (LockValue.AttemptOf(own[0]) > request.Attempt)
+                    return EndedBefore;
                 if (await RemoveEarlierAsync(claim, own[0], request).ConfigureAwait(false))
                     continue;
                 // Of an earlier copy of this call, or of one that was allowed to wait.
@@ -83,7 +87,7 @@ internal sealed partial class LockQueue
     /// </summary>
     private async Task<bool> RemoveEarlierAsync(LockClaim claim, KeyValue own, LockRequest request)
     {
-        if (LockValue.Decode(own.Value) is not { } value || value.Attempt >= request.Attempt)
+        if (!(LockValue.AttemptOf(own) < request.Attempt))
             return false;
         await DeleteAsync(claim.Key, own.CreateRevision).ConfigureAwait(false);
         return true;
@@ -155,6 +159,9 @@ internal sealed partial class LockQueue
     }.Encode();
 
     private static LockAnswer Granted(long token) => new(LockOutcome.Granted, token);
+
+    /// <summary>A later wish has the name: the request is a copy of one that is over, and what is there is none of its own.</summary>
+    private static Entry EndedBefore => new(0, Ended);
 
     private static Entry SessionLost => new(0, new LockAnswer(LockOutcome.SessionLost, 0));
 

@@ -95,13 +95,13 @@ internal sealed partial class LockQueue : IAsyncDisposable
         // First, so that a copy of the request that is on its way finds it.
         NoteEnded(claim.Key, request.Attempt);
         LockWaiter[] handedOver, next;
-        int? epoch;
+        (RangeWatch? Watch, int? Epoch) seen;
         lock (_lock)
         {
             NoteReleased(claim.Key, token);
             handedOver = HandOver();
             next = NextAfter(claim.Key);
-            epoch = _snapshot?.Epoch;
+            seen = (_watch, _snapshot?.Epoch);
         }
 
         var txn = new TxnRequest { Compare = { Txn.CreateRevisionIs(claim.Key, token) }, Success = { Txn.Delete(claim.Key) }, Failure = { Txn.Get(claim.Key) } };
@@ -114,11 +114,12 @@ internal sealed partial class LockQueue : IAsyncDisposable
         var response = await releasing.ConfigureAwait(false);
         if (!response.Succeeded)
         {
-            if (response.Responses[0].ResponseRange.Kvs.Count == 0)
+            if (response.Responses[0].ResponseRange.Kvs is not [var there])
                 // By an attempt that was not answered, as far as can be told.
                 return mayBeReleased;
-            // By a token that is not its own, it is still wanted.
-            NoteWanted(claim.Key, request.Attempt);
+            // By a token that is not its own, it is still wanted; but for one of which a later wish has the name by now.
+            if (!(LockValue.AttemptOf(there) > request.Attempt))
+                NoteWanted(claim.Key, request.Attempt);
             NoteNotReleased(claim.Key, token);
             return false;
         }
@@ -127,7 +128,7 @@ internal sealed partial class LockQueue : IAsyncDisposable
         lock (_lock)
         {
             // A watch that is opened later does not know of it any more, and revisions of one history say nothing of another's.
-            if (_watch is not null && _snapshot?.Epoch == epoch)
+            if (_watch is not null && seen == (_watch, _snapshot?.Epoch))
                 _deleted[claim.Key] = response.Header.Revision;
         }
 

@@ -26,7 +26,7 @@ public sealed record LockRequest
 
     /// <summary>
     /// For how long it may wait in all, from now on. Zero: not at all. A wait that nobody asks for any more is removed about
-    /// a minute after its first call has ended, where somebody asks for the lock; if its silo died in that call, with its session.
+    /// a minute after its first call has ended, where somebody asks for the lock; if its silo died in that call, or had no answer from etcd at first, with its session.
     /// </summary>
     [Id(2)]
     public TimeSpan MaxWait { get; init; }

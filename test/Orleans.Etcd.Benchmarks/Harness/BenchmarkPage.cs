@@ -2,7 +2,7 @@ using System.Text;
 
 namespace Orleans.Etcd.Benchmarks;
 
-/// <summary>Writes docs/benchmarks.md, and the plot of growth beside it, from the last run of each benchmark.</summary>
+/// <summary>Writes docs/benchmarks.md, what it was written from, and the plot of growth beside it, from the last run of each benchmark.</summary>
 internal static class BenchmarkPage
 {
     private const string PlotName = "growth.svg";
@@ -13,12 +13,16 @@ internal static class BenchmarkPage
         var page = new StringBuilder();
         page.AppendLine("# Benchmarks");
         page.AppendLine();
-        page.AppendLine("Written by `./run-benchmarks all` (or `./run-benchmarks docs`, from the last run of each); edits are lost. Ours and the others do");
+        page.AppendLine("Written by `./run-benchmarks all` (or `./run-benchmarks docs`, from the last run of each, here or in `benchmarks/`); edits are lost. Ours and the others do");
         page.AppendLine("the same in turn, round after round. A ratio is ours over theirs, taken round by round: its median, and its least and greatest.");
         page.AppendLine("Of latencies (`_ms`, `_us`, `_ns`, `s`) less is better, of rates (`_per_s`) more. Machines differ and are noisy: only ratios mean");
         page.AppendLine("something elsewhere. \"Bare\" is etcd's generated client on a plain channel. p50 and p99 are latencies of one operation in flight.");
         foreach (var result in results)
+        {
             Append(page, result);
+            result.Publish();
+        }
+
         var path = Path.Combine(Repository.Docs, "benchmarks.md");
         File.WriteAllText(path, page.ToString());
         if (results.FirstOrDefault(result => result.Name == GrowthBenchmark.BenchmarkName) is { } growth)

@@ -173,6 +173,35 @@ public sealed class LockHandOverTests(SharedEtcd35 etcd) : IClassFixture<SharedE
         Assert.Equal(new LockAnswer(LockOutcome.Granted, own.CreateRevision), await next.Answer.WaitAsync(Soon));
     }
 
+    /// <summary>Nor does a copy of an earlier wish under the same name, which may wait no longer, or not at all.</summary>
+    [Theory]
+    [InlineData(true)]
+    [InlineData(false)]
+    public async Task CopyOfAnEarlierWish_LeavesAPlaceThatWasHandedOver(bool elsewhere)
+    {
+        var (holder, token) = await HoldAsync();
+        var next = await WaitAsync(2, change: request => request with { Attempt = 2 });
+        var (queue, copy) = ((elsewhere ? _far : _near).Queue(Name), next.Request with { Attempt = 1, IsFirstCall = false, MaxCall = TimeSpan.FromMilliseconds(200) });
+        if (!elsewhere)
+            await AskAsync();
+        _proxy.Stall();
+        var releasing = _near.Queue(Name).ReleaseAsync(holder, token);
+        Assert.Equal(LockOutcome.Granted, (await next.Answer.WaitAsync(Soon)).Outcome);
+        if (elsewhere)
+            await AskAsync();
+        Assert.Equal(1, (await KeysAsync())[1].Version);
+        _proxy.Pass();
+        Assert.True(await releasing);
+
+        async Task AskAsync()
+        {
+            foreach (var wait in new[] { TimeSpan.Zero, TimeSpan.FromMilliseconds(100), Long })
+                Assert.Equal(LockOutcome.Ended, (await queue.AcquireAsync(copy with { MaxWait = wait }).WaitAsync(Soon)).Outcome);
+            Assert.False(await queue.ReleaseAsync(copy, token));
+            Assert.Equal(2, (await KeysAsync()).Count);
+        }
+    }
+
     /// <summary>A release that etcd does not know of counts for those who may be handed over only: others' older calls still find a place before theirs.</summary>
     [Fact]
     public async Task ReleaseThatFailed_DoesNotCount_WhereThereMayBeAnOlderCall()
