@@ -57,7 +57,10 @@ internal static class Plan
 public abstract class DeploymentFixture(string version) : IAsyncLifetime
 {
     private Deployment? _deployment;
+    private const int Warm = 10;
+
     private Health? _first;
+    private Health? _warm;
     private int _runs;
 
     public Task InitializeAsync() => Task.CompletedTask;
@@ -80,7 +83,7 @@ public abstract class DeploymentFixture(string version) : IAsyncLifetime
         {
             if (report.Verdict != "pass" && Interlocked.Exchange(ref _deployment, null) is { } broken)
             {
-                (_runs, _first) = (0, null);
+                (_runs, _first, _warm) = (0, null, null);
                 await broken.DisposeAsync();
             }
         }
@@ -132,7 +135,9 @@ public abstract class DeploymentFixture(string version) : IAsyncLifetime
         {
             var health = await Health.OfAsync(deployment);
             _first ??= health;
-            return report with { Health = health, RunsOfDeployment = _runs, Violations = [.. health.GrownSince(_first)] };
+            if (_runs == Warm)
+                _warm = health;
+            return report with { Health = health, RunsOfDeployment = _runs, Violations = [.. _warm is null ? health.GrownSince(_first) : health.GrownSince(_warm, isWarm: true)] };
         }
         catch (Exception exception) when (exception is not OutOfMemoryException)
         {

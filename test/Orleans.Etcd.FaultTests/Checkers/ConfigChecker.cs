@@ -12,6 +12,9 @@ internal sealed record ConfigOperation(int Process, string Action) : Step(Proces
     /// <summary>The key whose revision is expected, and that revision.</summary>
     public KeyValuePair<string, long> Expected { get; init; }
 
+    /// <summary>What a read has to show at least.</summary>
+    public long AtLeast { get; init; }
+
     /// <summary>What a rollback goes back to.</summary>
     public long To { get; init; }
 
@@ -25,6 +28,8 @@ internal sealed record ConfigOperation(int Process, string Action) : Step(Proces
 
     /// <summary>Of a rollback: up to where etcd may have forgotten its history when this was answered.</summary>
     public long Compacted { get; init; }
+
+    public bool IsRead => Action is "read" or "read back";
 
     public override string Capability => CapabilityOf(Action, Client);
 
@@ -48,7 +53,7 @@ internal static class ConfigChecker
     public static IEnumerable<string> Check(LogPart log, IReadOnlyList<ConfigOperation> operations, long compacted = 0, long calmFrom = long.MaxValue, IReadOnlyCollection<string>? recorded = null)
     {
         var answered = operations.Where(operation => operation.Outcome == Outcome.Ok && !operation.Conflicted).ToArray();
-        return [.. Commits(log, answered), .. Unanswered(log, operations), .. NotDone(log, operations), .. Reads(log, answered), .. Old(log, answered, calmFrom), .. Rollbacks(log, answered), .. RealTime(answered), .. Twice(log, operations, compacted, recorded ?? [])];
+        return [.. Commits(log, answered), .. Unanswered(log, operations), .. NotDone(log, operations), .. Reads(log, answered), .. Back(answered), .. Old(log, answered, calmFrom), .. Rollbacks(log, answered), .. RealTime(answered), .. Twice(log, operations, compacted, recorded ?? [])];
     }
 
     private static IEnumerable<string> Commits(LogPart log, ConfigOperation[] answered)
@@ -96,15 +101,19 @@ internal static class ConfigChecker
 
     private static IEnumerable<string> Reads(LogPart log, ConfigOperation[] answered) =>
         from read in answered
-        where read.Action == "read" && read.Revision >= log.InitialRevision
+        where read.IsRead && read.Revision >= log.InitialRevision
         let there = log.StateAt(read.Revision)
         where there.Count != read.Values.Count || !there.All(pair => read.Values.TryGetValue(pair.Key, out var value) && value == pair.Value)
         select $"{Text(read)} is not what was there";
 
+    /// <summary>Who asks for what was committed is shown that, or something later, wherever it is answered.</summary>
+    private static IEnumerable<string> Back(ConfigOperation[] answered) =>
+        answered.Where(read => read.IsRead && read.Revision < read.AtLeast).Select(read => $"{Text(read)}, and was to show {read.AtLeast}");
+
     /// <summary>Once all is calm a view is not older than the time in which everything has to recover.</summary>
     private static IEnumerable<string> Old(LogPart log, ConfigOperation[] answered, long calmFrom) =>
         from read in answered
-        where read.Action == "read" && read.Invoked >= calmFrom
+        where read.IsRead && read.Invoked >= calmFrom
         let known = log.Revisions.TakeWhile(revision => revision.Heard < read.Invoked - Runs.FaultRun.RecoveryLimit.Micros()).LastOrDefault()
         where known is not null && read.Revision < known.Number
         select $"{Text(read)}, though {known.Number} had been written long before";
@@ -121,7 +130,7 @@ internal static class ConfigChecker
 
     private static IEnumerable<string> Rollbacks(LogPart log, ConfigOperation[] answered)
     {
-        var own = answered.Where(operation => operation.Action != "read").Select(operation => operation.Revision).ToHashSet();
+        var own = answered.Where(operation => !operation.IsRead).Select(operation => operation.Revision).ToHashSet();
         foreach (var rollback in answered.Where(operation => operation.Action == "rollback" && operation.To >= log.InitialRevision))
         {
             var (wanted, got) = (log.StateAt(rollback.To), log.StateAt(rollback.Revision));
@@ -152,7 +161,7 @@ internal static class ConfigChecker
     /// <summary>What was asked after another's answer has the higher revision.</summary>
     private static IEnumerable<string> RealTime(ConfigOperation[] answered)
     {
-        var writes = answered.Where(operation => operation.Action != "read").ToArray();
+        var writes = answered.Where(operation => !operation.IsRead).ToArray();
         var ended = new Queue<ConfigOperation>(writes.OrderBy(write => write.Ended));
         ConfigOperation? highest = null;
         foreach (var write in writes.OrderBy(write => write.Invoked))

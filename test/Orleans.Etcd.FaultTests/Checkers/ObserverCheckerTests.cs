@@ -84,6 +84,9 @@ public sealed class ObserverCheckerTests
         var read = new ConfigOperation(1, "read") { Values = Changes(("b", "1")), Revision = 13 };
         Assert.Empty(ConfigChecker.Check(Log, [read]));
         Assert.NotEmpty(ConfigChecker.Check(Log, [read with { Revision = 14 }]));
+        Assert.Empty(ConfigChecker.Check(Log, [read with { Action = "read back", AtLeast = 13 }]));
+        Assert.NotEmpty(ConfigChecker.Check(Log, [read with { Action = "read back", AtLeast = 14 }]));
+        Assert.NotEmpty(ConfigChecker.Check(Log, [read with { Action = "read back", Revision = 14 }]));
         // 14 had been there for six seconds.
         var late = read with { Invoked = 6_000_014 };
         Assert.Empty(ConfigChecker.Check(Log, [late]));

@@ -43,7 +43,7 @@ internal sealed record Schedule(ScheduleKind Kind, IReadOnlyList<ScheduledFault>
     private const int MinutesOfAJump = 7;
 
     /// <summary>How many of the faults have to be made for a run to be one of its kind.</summary>
-    public int LeastFaults => Kind is ScheduleKind.Member or ScheduleKind.Quorum ? Faults.Count : Math.Min(1, Faults.Count);
+    public int LeastFaults => Kind is ScheduleKind.Member or ScheduleKind.Quorum ? Faults.Count : (Faults.Count + 1) / 2;
 
     /// <summary>Whether a silo's process is killed or stands still, so that others have to wait for what it held.</summary>
     public bool AttacksSilos => Faults.Any(fault => fault.Fault is KillSilo or FreezeSilo);

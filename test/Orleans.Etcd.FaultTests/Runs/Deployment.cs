@@ -23,12 +23,17 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     // Linux sends again after twice the time of the last attempt: after a cut of a minute, up to a minute later.
     public static readonly TimeSpan SettleLimit = TimeSpan.FromMinutes(3);
 
+    // Of the 4 s that a silo's lease has it leaves more than a third, be it frozen just before a renewal.
+    private static readonly TimeSpan LongestHarmlessFreeze = TimeSpan.FromSeconds(1);
+
     private readonly SiloProcess[] _silos;
     private readonly ClockFile?[] _clocks;
     private readonly List<IHost> _clients = [];
     private readonly ConcurrentDictionary<int, Task> _starting = [];
     private readonly ConcurrentQueue<string> _notes = [];
     private readonly ConcurrentDictionary<string, long> _attacked = [];
+    private readonly ConcurrentDictionary<string, long> _mayDie = [];
+    private readonly long[] _frozen;
     private readonly ConcurrentBag<long> _thawed = [];
 
     private Deployment(IMemberNetwork network, EtcdCluster etcd, int silos)
@@ -36,6 +41,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         (Network, Etcd) = (network, etcd);
         network.Started(etcd);
         _silos = new SiloProcess[silos];
+        _frozen = new long[silos];
         _clocks = [.. Enumerable.Range(0, silos).Select(silo => silo == Schedule.SiloWithAClock && ClockFile.IsAvailable ? new ClockFile() : null)];
     }
 
@@ -58,6 +64,9 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
 
     /// <summary>Silos, by address, that a fault of this run killed or froze, and when: from then on others may take them for dead.</summary>
     public IReadOnlyDictionary<string, long> Attacked => _attacked;
+
+    /// <summary>Those of them that others may declare dead, and since when: killed, or frozen for so long that their leases may go.</summary>
+    public IReadOnlyDictionary<string, long> MayDie => _mayDie;
 
     /// <param name="version">Of etcd.</param>
     /// <param name="silos">How many.</param>
@@ -110,6 +119,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         Log = log;
         Compacted = 0;
         _attacked.Clear();
+        _mayDie.Clear();
         _thawed.Clear();
         _notes.Clear();
         foreach (var silo in _silos)
@@ -213,6 +223,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     public async Task KillSiloAsync(int silo)
     {
         _attacked.TryAdd(Address(silo), MonotonicClock.Now);
+        _mayDie.TryAdd(Address(silo), MonotonicClock.Now);
         Note($"killed silo {Address(silo)}");
         await _silos[silo].KillAsync();
         ClockFile.RemoveLeftovers(_silos[silo].Id);
@@ -229,7 +240,8 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
 
     public void FreezeSilo(int silo)
     {
-        _attacked.TryAdd(Address(silo), MonotonicClock.Now);
+        _frozen[silo] = MonotonicClock.Now;
+        _attacked.TryAdd(Address(silo), _frozen[silo]);
         Note($"froze silo {Address(silo)}");
         _silos[silo].Freeze();
     }
@@ -237,6 +249,8 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     /// <summary>One that was declared dead meanwhile ends by itself: it is replaced before the quiet period is over.</summary>
     public void ThawSilo(int silo)
     {
+        if (MonotonicClock.Now - _frozen[silo] > LongestHarmlessFreeze.Micros())
+            _mayDie.TryAdd(Address(silo), _frozen[silo]);
         if (_silos[silo].HasExited)
             return;
         _silos[silo].Thaw();
@@ -251,7 +265,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         {
             if (!_silos[silo].HasExited)
                 continue;
-            if (!_attacked.ContainsKey(Address(silo)))
+            if (!_mayDie.ContainsKey(Address(silo)))
                 unexpected.Add($"silo {Address(silo)} ended by itself: {Tail(_silos[silo].Output)}");
             await ReplaceSiloAsync(silo);
         }

@@ -39,7 +39,7 @@ internal sealed class FaultRun
     private readonly Findings _findings = new();
     private readonly ConcurrentQueue<string> _events = [];
     private readonly ConcurrentBag<(long From, long To)> _faults = [];
-    private readonly ConcurrentBag<long> _revoking = [];
+    private readonly ConcurrentBag<(long From, long To)> _revoking = [];
     private long _began;
 
     private FaultRun(Deployment deployment, int seed, Schedule schedule) => (_deployment, _seed, _schedule) = (deployment, seed, schedule);
@@ -167,20 +167,23 @@ internal sealed class FaultRun
             var problem = await TryAsync(async () => healing = await fault.Fault.InjectAsync(_deployment));
             var made = MonotonicClock.Now;
             Count(problem is not null ? "faults that could not be made" : fault.Fault.IsOfSilo ? "faults of silos" : "faults of etcd");
-            // One that was asked for and not answered may have been done.
-            if (revokes && (problem is null || fault.Fault is RevokeLease))
-                _revoking.Add(begun);
             if (problem is null)
                 Interlocked.Increment(ref count);
             else
                 Note($"{fault.Fault}: {problem}");
+            // One that was asked for and not answered may have been done.
+            if (healing is null && revokes && fault.Fault is RevokeLease)
+                _revoking.Add((begun, made));
             if (healing is null)
                 return;
             await UntilAsync(start + (fault.At + fault.Lasts).Micros());
             Note($"{fault.Fault} ends");
             await HealedAsync($"{fault.Fault}", () => healing.DisposeAsync().AsTask());
+            var ended = healing == Fault.Nothing ? made : MonotonicClock.Now;
             if (fault.Fault.DisturbsEtcd)
-                _faults.Add((begun, healing == Fault.Nothing ? made : MonotonicClock.Now));
+                _faults.Add((begun, ended));
+            if (revokes)
+                _revoking.Add((begun, ended));
         }).Append(UntilAsync(start + _schedule.Length.Micros())));
         if (count < _schedule.LeastFaults)
             _findings.Undecided($"only {count} of {_schedule.Faults.Count} faults could be made");

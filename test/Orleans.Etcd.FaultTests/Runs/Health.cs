@@ -16,13 +16,15 @@ internal sealed partial record Health(long TestMemory, long SiloMemory, int Thre
 {
     private const long MegaByte = 1 << 20;
 
-    /// <summary>What is more than chance since an earlier one. Silos take twice of what they begin with until their first full collections.</summary>
-    public IEnumerable<string> GrownSince(Health first)
+    /// <summary>What is more than chance since an earlier one.</summary>
+    /// <param name="first">That one.</param>
+    /// <param name="isWarm">Whether it is from after the silos' first full collections, until which they take twice of what they begin with.</param>
+    public IEnumerable<string> GrownSince(Health first, bool isWarm = false)
     {
         (string Name, double Now, double Most)[] all =
         [
             ("memory of the test process in MB", TestMemory / MegaByte, (first.TestMemory / MegaByte) + 24),
-            ("memory of the silos in MB", SiloMemory / MegaByte, first.SiloMemory / MegaByte * 2.5),
+            ("memory of the silos in MB", SiloMemory / MegaByte, first.SiloMemory / MegaByte * (isWarm ? 1.4 : 2.5)),
             ("threads", Threads, first.Threads + 60),
             ("open files and sockets", Descriptors, first.Descriptors + 300),
             ("streams at the members", Streams, first.Streams + 20),

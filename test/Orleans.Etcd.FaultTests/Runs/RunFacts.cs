@@ -29,12 +29,15 @@ internal record RunTimes(Schedule Schedule, History Etcd, long Began, long Heale
 /// <param name="Ended">When the workloads were asked to end.</param>
 /// <param name="Log">What etcd did.</param>
 /// <param name="Faults">From when to when there was one that may make etcd answer late.</param>
-/// <param name="Revoking">When those were begun that may make etcd revoke a lease that is being renewed.</param>
-internal sealed record RunFacts(Schedule Schedule, History Etcd, long Began, long Healed, long Ended, ReferenceLog Log, IReadOnlyCollection<(long From, long To)> Faults, IReadOnlyCollection<long> Revoking)
+/// <param name="Revoking">From when to when there was one that may make etcd revoke a lease that is being renewed.</param>
+internal sealed record RunFacts(Schedule Schedule, History Etcd, long Began, long Healed, long Ended, ReferenceLog Log, IReadOnlyCollection<(long From, long To)> Faults, IReadOnlyCollection<(long From, long To)> Revoking)
     : RunTimes(Schedule, Etcd, Began, Healed, Ended)
 {
+    // The longest that a workload has. What a leader believed to be over when it stood still it says by then, or the lease was renewed.
+    private static readonly TimeSpan Ttl = TimeSpan.FromSeconds(8);
+
     /// <summary>Whether etcd may itself have revoked at a moment a lease that was being renewed.</summary>
-    public bool MayRevoke(long moment) => Revoking.Any(begun => begun <= moment);
+    public bool MayRevoke(long moment) => Revoking.Any(fault => fault.From <= moment && moment <= fault.To + Ttl.Micros());
 
     /// <summary>Whether something was away at a moment, or just after it, or just before so that it was still being recovered from.</summary>
     public bool IsDisturbed(long moment) =>

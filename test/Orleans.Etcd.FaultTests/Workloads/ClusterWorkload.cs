@@ -39,7 +39,7 @@ internal sealed class ClusterWorkload(Deployment deployment, int seed) : Workloa
     public override void Check(Findings findings, RunFacts facts)
     {
         var rows = facts.Log.Under(EtcdKeys.Silos(EtcdKeys.Cluster(Configuration.EtcdOptions.DefaultKeyPrefix, Deployment.Id, Deployment.Id)));
-        foreach (var fault in CheckDeaths(rows, Deployment.Attacked))
+        foreach (var fault in CheckDeaths(rows, Deployment.MayDie))
             findings.Violated(fault);
         // Calls between silos need no etcd.
         if (!facts.Schedule.Faults.Any(fault => fault.Fault.IsOfSilo) && History.Steps.FirstOrDefault(step => step.Outcome != Outcome.Ok && step.Invoked >= facts.Began) is { } failed)

@@ -29,6 +29,7 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
     private IAsyncDisposable? _subscription;
     private EtcdConnection? _foreign;
     private long _last;
+    private long _committed;
     private int _values;
 
     public override int Enough => 50;
@@ -58,18 +59,13 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
         History.Expect(ToldToClient);
         var roller = History.NewProcess();
         Loop(async random => roller = await RollbackAsync(random, roller));
-        var reader = History.NewProcess();
-        History.Expect(ConfigOperation.CapabilityOf("read", 0));
-        Loop(async random =>
+        foreach (var action in new[] { "read", "read back" })
         {
-            var begun = new ConfigOperation(reader, "read");
-            await History.RunAsync(begun, GrainCallLimit, async _ =>
-            {
-                var all = await Config(0).GetAll();
-                return begun with { Revision = all.Revision, Values = all.Values.ToImmutableSortedDictionary(pair => pair.Key, pair => (string?)pair.Value.Text, StringComparer.Ordinal) };
-            }, Patience);
-            await PauseAsync(random, 50, 200);
-        });
+            var reader = History.NewProcess();
+            History.Expect(ConfigOperation.CapabilityOf(action, 0));
+            Loop(random => ReadAsync(random, new ConfigOperation(reader, action)));
+        }
+
         var writer = History.NewProcess();
         Loop(async random =>
         {
@@ -135,6 +131,7 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
         }
 
         findings.Count("config observers", _observers.Count);
+        findings.Count("config rollbacks", History.Steps.Count(step => step is { Action: "rollback", Succeeded: true }));
         if (!facts.Schedule.AttacksSilos)
         {
             if (_observers.Count < 1 + (2 * Listeners))
@@ -199,6 +196,18 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
 
     private string NewValue() => $"{Seed}-{Interlocked.Increment(ref _values)}";
 
+    /// <summary>Reads what is known, or back what was committed last, by whichever client.</summary>
+    private async Task ReadAsync(Random random, ConfigOperation read)
+    {
+        var begun = read with { AtLeast = read.Action == "read" ? 0 : Interlocked.Read(ref _committed) };
+        await History.RunAsync(begun, GrainCallLimit, async _ =>
+        {
+            var all = await Config(0).GetAll(new ConfigRead { MinRevision = begun.AtLeast });
+            return begun with { Revision = all.Revision, Values = all.Values.ToImmutableSortedDictionary(pair => pair.Key, pair => (string?)pair.Value.Text, StringComparer.Ordinal) };
+        }, Patience);
+        await PauseAsync(random, 50, 200);
+    }
+
     private async Task<int> CommitAsync(Random random, int client, int process)
     {
         var config = Config(client);
@@ -211,6 +220,8 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
         {
             var edits = values.Select(pair => (pair.Value is null ? ConfigEdit.Delete(pair.Key) : ConfigEdit.Set(pair.Key, pair.Value)) with { ExpectedRevision = pair.Key == expected.Key ? expected.Value : null });
             var result = await config.Commit(new ConfigCommit { Edits = [.. edits] });
+            if (result.IsCommitted)
+                Interlocked.Exchange(ref _committed, result.Revision);
             return begun with { Revision = result.Revision, Conflicted = !result.IsCommitted };
         }, Patience);
         return done.Outcome == Outcome.Unknown ? History.NewProcess() : process;

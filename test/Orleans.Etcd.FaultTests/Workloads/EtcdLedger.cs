@@ -5,12 +5,20 @@ using Orleans.Etcd.Tests;
 namespace Orleans.Etcd.FaultTests.Workloads;
 
 /// <summary>The set in a key of etcd, written as its users would: behind the library's own fence, which etcd itself keeps.</summary>
-internal sealed class EtcdLedger(EtcdConnection etcd, string fence, string key, History? history = null) : LockLedger(history: history)
+/// <param name="etcd">The connection.</param>
+/// <param name="fence">Of which lock.</param>
+/// <param name="key">Where the set is.</param>
+/// <param name="history">Where each time that the lock was held is noted.</param>
+/// <param name="calls">Where each call to etcd is noted, which is seen to end in time, be it waited for or not.</param>
+internal sealed class EtcdLedger(EtcdConnection etcd, string fence, string key, History? history = null, History? calls = null) : LockLedger(history: history)
 {
+    private static readonly TimeSpan Limit = new Configuration.EtcdOptions().RequestTimeout * 2;
+
+
     /// <summary>Raises the fence first, so that what is read here no earlier holder can change.</summary>
     public override async Task<int[]?> Read(long token)
     {
-        if (await FencedWrite.TxnAsync(etcd, fence, token, []))
+        if (await SeenAsync("raise the fence", () => FencedWrite.TxnAsync(etcd, fence, token, [])))
             return await ElementsAsync();
         NoteRefused();
         return null;
@@ -18,7 +26,7 @@ internal sealed class EtcdLedger(EtcdConnection etcd, string fence, string key, 
 
     public override async Task<bool> Write(long token, int[] elements)
     {
-        var written = await FencedWrite.PutAsync(etcd, fence, token, key, Connections.Bytes(string.Join(',', elements)).Memory);
+        var written = await SeenAsync("fenced write", () => FencedWrite.PutAsync(etcd, fence, token, key, Connections.Bytes(string.Join(',', elements)).Memory));
         if (!written)
             NoteRefused();
         return written;
@@ -41,7 +49,23 @@ internal sealed class EtcdLedger(EtcdConnection etcd, string fence, string key, 
     }
 
     protected override async Task<int[]> ElementsAsync() =>
-        (await etcd.GetAsync(key))?.Value.ToStringUtf8() is { Length: > 0 } elements ? [.. elements.Split(',').Select(element => int.Parse(element, CultureInfo.InvariantCulture))] : [];
+        (await SeenAsync("read", () => etcd.GetAsync(key)))?.Value.ToStringUtf8() is { Length: > 0 } elements ? [.. elements.Split(',').Select(element => int.Parse(element, CultureInfo.InvariantCulture))] : [];
+
+    private async Task<T> SeenAsync<T>(string action, Func<Task<T>> call)
+    {
+        var running = call();
+        if (calls is not null)
+        {
+            var step = new Step(calls.NewProcess(), action);
+            await calls.RunAsync(step, Limit, async _ =>
+            {
+                await running;
+                return step;
+            });
+        }
+
+        return await running;
+    }
 
     private static long Token(string value) => long.Parse(value, NumberStyles.HexNumber, CultureInfo.InvariantCulture);
 }

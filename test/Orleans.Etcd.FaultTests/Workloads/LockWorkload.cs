@@ -57,7 +57,7 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
         var clients = Deployment.Clients;
         _etcd = Deployment.Connect();
         // What is behind a lock that is held for long is in etcd, behind the fence that the library offers.
-        _ledger = IsHeldForLong ? new EtcdLedger(_etcd, _lock, $"{Deployment.KeyRoot}{_lock}", History) : new LockLedger(history: History);
+        _ledger = IsHeldForLong ? new EtcdLedger(_etcd, _lock, $"{Deployment.KeyRoot}{_lock}", History, _calls) : new LockLedger(history: History);
         _reference = clients[0].CreateObjectReference<ILockLedger>(_ledger);
         foreach (var (client, number) in clients.Select((client, number) => (client, number)))
         {
