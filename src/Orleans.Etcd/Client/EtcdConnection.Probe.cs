@@ -13,13 +13,13 @@ namespace Orleans.Etcd;
 /// <remarks>
 /// Invariant: where another member answers a linearizable read, which takes all that was committed before, no stream stays for
 /// longer than 3.5 s (one interval, one look and two questions of a fifth of <see cref="EtcdOptions.RequestTimeout"/> each, here of
-/// the default) on one that does not; and for no longer than 2.5 s where nothing else comes from it either. While none answers
-/// in time, such as in an etcd that is slow, all keep their streams.
+/// the default) on one that does not. While none answers in time, such as in an etcd that is slow, all keep their streams.
 /// </remarks>
 public sealed partial class EtcdConnection
 {
     private static readonly TimeSpan BetweenProbes = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan BetweenLooks = TimeSpan.FromSeconds(0.25);
+    private static readonly TimeSpan BetweenRefusals = TimeSpan.FromSeconds(0.1);
     private static readonly RangeRequest ProbeRequest = new() { Key = ByteString.CopyFrom(0), CountOnly = true };
 
     private int _looking;
@@ -71,13 +71,33 @@ public sealed partial class EtcdConnection
     /// <summary>Whether it would be better anywhere else.</summary>
     private async Task<bool> AnotherAnswersAsync(EtcdEndpoint endpoint, TimeSpan patience)
     {
-        List<Task<(bool IsAnswered, Exception? Silence)>> asked = [.. _pool.Others(endpoint).Select(other => AskAsync(other, patience))];
+        List<Task<bool>> asked = [.. _pool.Others(endpoint).Select(other => AnswersAsync(other, patience))];
         while (asked.Count > 0)
         {
             var first = await Task.WhenAny(asked).ConfigureAwait(false);
-            if ((await first.ConfigureAwait(false)).IsAnswered)
+            if (await first.ConfigureAwait(false))
                 return true;
             asked.Remove(first);
+        }
+
+        return false;
+    }
+
+    /// <summary>Whether a member answers within a time, in which it may have to find a leader first.</summary>
+    private async Task<bool> AnswersAsync(EtcdEndpoint endpoint, TimeSpan patience)
+    {
+        var asked = Time.GetTimestamp();
+        for (var left = patience; left > TimeSpan.Zero && !IsDisposed; left = patience - Time.GetElapsedTime(asked))
+        {
+            var (isAnswered, silence) = await AskAsync(endpoint, left).ConfigureAwait(false);
+            // Its connection may be dead, and nobody else is there to notice.
+            if (silence is not null)
+                NoteSilence(endpoint);
+            else
+                _pool.NoteSign(endpoint);
+            if (isAnswered || silence is not null)
+                return isAnswered;
+            await Task.Delay(BetweenRefusals, Time).ConfigureAwait(false);
         }
 
         return false;
@@ -102,7 +122,8 @@ public sealed partial class EtcdConnection
             if (limit.IsCancellationRequested)
                 return (false, exception);
             var code = CallFailure.Classify(exception).Code;
-            return (code is not (EtcdErrorCode.Unavailable or EtcdErrorCode.Timeout or EtcdErrorCode.TlsFailure), null);
+            // That something took too long etcd also says.
+            return (code is not (EtcdErrorCode.Unavailable or EtcdErrorCode.Timeout or EtcdErrorCode.TlsFailure), code == EtcdErrorCode.Timeout ? exception : null);
         }
     }
 

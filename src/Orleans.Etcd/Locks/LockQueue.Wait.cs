@@ -85,18 +85,22 @@ internal sealed partial class LockQueue
 
     private LockWaiter StartWaiting(LockClaim claim, long createRevision, bool mayBeHandedOver)
     {
-        LockWaiter? waiter;
+        LockWaiter waiter;
         KeyValue? own = null;
-        var ends = false;
+        bool ends;
         lock (_lock)
         {
+            var there = _waiters.GetValueOrDefault(claim.Key);
             // What was handed over to one call is not told to another, which may not have been the only one.
-            if (!_waiters.TryGetValue(claim.Key, out waiter) || waiter.CreateRevision != createRevision || waiter.HandedOver is not null)
-                _waiters[claim.Key] = waiter = new LockWaiter(claim, createRevision);
+            waiter = there is { HandedOver: null } && there.CreateRevision == createRevision ? there : new LockWaiter(claim, createRevision);
+            // Of an answer that comes late: a later wish has the name by now, and this place is gone.
+            ends = there?.CreateRevision > createRevision;
+            if (!ends)
+                _waiters[claim.Key] = waiter;
             waiter.MayBeHandedOver = mayBeHandedOver && waiter.Calls == 0;
             waiter.Calls++;
             Follow();
-            if (_snapshot is not null)
+            if (_snapshot is not null && !ends)
                 ends = waiter.Ends(_snapshot, new LockOrder(_layout, _snapshot, static _ => false), out own);
         }
 

@@ -205,6 +205,7 @@ public abstract class GroupCommitTests(SharedEtcd shared) : IAsyncLifetime
     }
 }
 
+[Trait("Category", "Long")]
 public sealed class GroupCommitTestsOn34(SharedEtcd34 shared) : GroupCommitTests(shared), IClassFixture<SharedEtcd34>;
 
 public sealed class GroupCommitTestsOn35(SharedEtcd35 shared) : GroupCommitTests(shared), IClassFixture<SharedEtcd35>;

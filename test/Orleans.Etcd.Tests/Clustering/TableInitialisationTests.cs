@@ -79,6 +79,7 @@ public abstract class TableInitialisationTests(SharedEtcd etcd)
     }
 }
 
+[Trait("Category", "Long")]
 public sealed class TableInitialisationOn34(SharedEtcd34 etcd) : TableInitialisationTests(etcd), IClassFixture<SharedEtcd34>;
 
 public sealed class TableInitialisationOn35(SharedEtcd35 etcd) : TableInitialisationTests(etcd), IClassFixture<SharedEtcd35>;

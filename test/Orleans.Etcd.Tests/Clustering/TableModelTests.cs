@@ -14,7 +14,7 @@ namespace Orleans.Etcd.Tests.Clustering;
 public abstract class TableModelTests(SharedEtcd etcd)
 {
     private const int SilosInPlay = 4;
-    private static readonly long Sequences = long.Parse(Environment.GetEnvironmentVariable("ORLEANS_ETCD_TEST_SEQUENCES") ?? "600", CultureInfo.InvariantCulture);
+    private static readonly long Sequences = long.Parse(Environment.GetEnvironmentVariable("ORLEANS_ETCD_TEST_SEQUENCES") ?? "300", CultureInfo.InvariantCulture);
 
     private static readonly Gen<TableStep> Step =
         from action in Gen.Frequency(

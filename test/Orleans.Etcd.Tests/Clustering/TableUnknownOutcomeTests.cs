@@ -247,6 +247,7 @@ public abstract class TableUnknownOutcomeTests(SharedEtcd etcd)
     }
 }
 
+[Trait("Category", "Long")]
 public sealed class TableUnknownOutcomeOn34(SharedEtcd34 etcd) : TableUnknownOutcomeTests(etcd), IClassFixture<SharedEtcd34>;
 
 public sealed class TableUnknownOutcomeOn35(SharedEtcd35 etcd) : TableUnknownOutcomeTests(etcd), IClassFixture<SharedEtcd35>;
