@@ -13,7 +13,7 @@ public sealed partial class EtcdServer
         {
             process.Signal(EtcdProcess.SigTerm);
             process.Signal(EtcdProcess.SigCont);
-            _paused = false;
+            _paused = null;
             await process.WaitAsync(StopTimeout, cancellationToken).ConfigureAwait(false);
         }
 
@@ -25,7 +25,7 @@ public sealed partial class EtcdServer
         if (_process is not { } process) return;
         await process.KillAsync(cancellationToken).ConfigureAwait(false);
         _process = null;
-        _paused = false;
+        _paused = null;
     }
 
     /// <summary>Clients know the ports, so they cannot be changed: somebody who took one in between is waited for.</summary>

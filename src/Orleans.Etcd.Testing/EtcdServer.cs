@@ -29,7 +29,8 @@ public sealed partial class EtcdServer : IAsyncDisposable
     private readonly EtcdGateway _gateway;
     private readonly ServerLog _log;
     private volatile EtcdProcess? _process;
-    private volatile bool _paused;
+    // A process and not a flag: whoever pauses one that is just being killed says nothing of the next.
+    private volatile EtcdProcess? _paused;
     private volatile bool _disposed;
 
     internal EtcdServer(
@@ -78,7 +79,7 @@ public sealed partial class EtcdServer : IAsyncDisposable
     public bool IsRunning => _process is { HasExited: false };
 
     /// <summary>Whether the process is paused.</summary>
-    public bool IsPaused => _paused && IsRunning;
+    public bool IsPaused => _paused is { HasExited: false } paused && paused == _process;
 
     /// <summary>The server's own directory, deleted on dispose.</summary>
     public string DataDirectory { get; }
@@ -138,8 +139,9 @@ public sealed partial class EtcdServer : IAsyncDisposable
     /// <exception cref="InvalidOperationException">The server is not running.</exception>
     public void Pause()
     {
-        Running().Freeze();
-        _paused = true;
+        var process = Running();
+        process.Freeze();
+        _paused = process;
     }
 
     /// <summary>Lets a paused process continue (SIGCONT).</summary>
@@ -147,7 +149,7 @@ public sealed partial class EtcdServer : IAsyncDisposable
     public void Resume()
     {
         Running().Signal(EtcdProcess.SigCont);
-        _paused = false;
+        _paused = null;
     }
 
     /// <summary>The text of etcd's <c>/metrics</c> page.</summary>

@@ -1,4 +1,5 @@
 using System.Collections.Immutable;
+using System.Globalization;
 using Orleans.Etcd.FaultTests.Histories;
 
 namespace Orleans.Etcd.FaultTests.Checkers;
@@ -15,7 +16,8 @@ internal sealed record TableState(int Version, ImmutableSortedDictionary<int, st
         data.Members.ToImmutableSortedDictionary(member => member.Item1.SiloAddress.Endpoint.Port - 10_000, member => Row(member.Item1)));
 
     /// <summary>What is compared of a row.</summary>
-    public static string Row(MembershipEntry entry) => $"{entry.SiloName} {entry.Status}";
+    public static string Row(MembershipEntry entry) =>
+        string.Join(' ', [entry.SiloName, $"{entry.Status}", .. (entry.SuspectTimes ?? []).Select(suspect => string.Create(CultureInfo.InvariantCulture, $"{suspect.Item1.Endpoint.Port}@{suspect.Item2:s}"))]);
 }
 
 /// <summary>A read or a write of the table.</summary>

@@ -30,6 +30,8 @@ internal static class TableSteps
         var known = all.Members.SingleOrDefault(member => member.Item1.SiloAddress.Equals(Silos.Address(silo)));
         var entry = Silos.Entry(silo, status);
         entry.SiloName = text;
+        // Some of the others, or none.
+        entry.SuspectTimes = [.. Enumerable.Range(silo + 1, text.Length % 3).Select(other => Tuple.Create(Silos.Address(other), DateTime.UnixEpoch.AddSeconds(text.Length + other)))];
         var write = new TableStep(process, "write") { Instance = instance, Silo = silo, BaseVersion = all.Version.Version, Over = known is null ? null : TableState.Row(known.Item1), Written = TableState.Row(entry) };
         var wrote = await history.RunAsync(write, timeout, async token => write with
         {

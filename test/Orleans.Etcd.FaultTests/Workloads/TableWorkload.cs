@@ -23,7 +23,7 @@ internal sealed class TableWorkload(Deployment deployment, int seed) : Workload(
 
     // The refresh period of the list, and what a busy machine takes to tell.
     private static readonly TimeSpan Oldest = TimeSpan.FromSeconds(2);
-    private static readonly SiloStatus[] Statuses = [SiloStatus.Joining, SiloStatus.Active, SiloStatus.Active, SiloStatus.ShuttingDown];
+    private static readonly SiloStatus[] Statuses = [SiloStatus.Joining, SiloStatus.Active, SiloStatus.Active, SiloStatus.ShuttingDown, SiloStatus.Dead];
 
     private readonly List<IAsyncDisposable> _owned = [];
     private readonly EtcdMembershipTable[] _tables = new EtcdMembershipTable[2];
