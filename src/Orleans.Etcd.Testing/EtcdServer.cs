@@ -79,7 +79,7 @@ public sealed partial class EtcdServer : IAsyncDisposable
     public bool IsRunning => _process is { HasExited: false };
 
     /// <summary>Whether the process is paused.</summary>
-    public bool IsPaused => _paused is { HasExited: false } paused && paused == _process;
+    public bool IsPaused => IsRunning && _paused == _process;
 
     /// <summary>The server's own directory, deleted on dispose.</summary>
     public string DataDirectory { get; }

@@ -1,4 +1,5 @@
 using Etcdserverpb;
+using Google.Protobuf;
 using Mvccpb;
 
 namespace Orleans.Etcd;
@@ -95,17 +96,18 @@ internal sealed partial class EtcdMembershipTable
                 return;
             }
 
-            var before = _fromView?.Image ?? _lastRead?.Image;
             foreach (var change in batch.Changes)
             {
-                var known = _arrived.GetValueOrDefault(change.Key) ?? before?.Find(change.Key);
-                if (change.Current is { } row && MembershipImage.DecodeRow(_layout, row, known) is { } decoded)
+                if (change.Current is { } row && MembershipImage.DecodeRow(_layout, row, LastDecoded(change.Key)) is { } decoded)
                     _arrived[change.Key] = decoded;
                 else
                     _arrived.Remove(change.Key);
             }
         }
     }
+
+    /// <summary>The row under a key as it was decoded last. Under the lock.</summary>
+    private MembershipImage.Row? LastDecoded(ByteString key) => _arrived.GetValueOrDefault(key) ?? (_fromView?.Image ?? _lastRead?.Image)?.Find(key);
 
     /// <summary>The newer of what the watch shows and what was read last.</summary>
     private Known? NewestKnown()

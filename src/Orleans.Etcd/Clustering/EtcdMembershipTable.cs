@@ -172,10 +172,8 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
         {
             if (_fromView is not { } cached || cached.Snapshot != snapshot)
             {
-                var before = _fromView?.Image ?? _lastRead?.Image;
                 _fromView = (snapshot, MembershipImage.Decode(
-                    _layout, snapshot.ClusterId, snapshot.Revision, snapshot.Values.Values, snapshot.Values.Count,
-                    key => _arrived.GetValueOrDefault(key) ?? before?.Find(key), _unreadable.Note));
+                    _layout, snapshot.ClusterId, snapshot.Revision, snapshot.Values.Values, snapshot.Values.Count, LastDecoded, _unreadable.Note));
                 _arrived.Clear();
             }
 

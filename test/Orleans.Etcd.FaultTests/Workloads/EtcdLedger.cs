@@ -12,8 +12,6 @@ namespace Orleans.Etcd.FaultTests.Workloads;
 /// <param name="calls">Where each call to etcd is noted, which is seen to end in time, be it waited for or not.</param>
 internal sealed class EtcdLedger(EtcdConnection etcd, string fence, string key, History? history = null, History? calls = null) : LockLedger(history: history)
 {
-    private static readonly TimeSpan Limit = new Configuration.EtcdOptions().RequestTimeout * 2;
-
 
     /// <summary>Raises the fence first, so that what is read here no earlier holder can change.</summary>
     public override async Task<int[]?> Read(long token)
@@ -57,7 +55,7 @@ internal sealed class EtcdLedger(EtcdConnection etcd, string fence, string key, 
         if (calls is not null)
         {
             var step = new Step(calls.NewProcess(), action);
-            await calls.RunAsync(step, Limit, async _ =>
+            await calls.RunAsync(step, Workload.CallLimit, async _ =>
             {
                 await running;
                 return step;

@@ -8,7 +8,7 @@ namespace Orleans.Etcd.FaultTests.Workloads;
 internal abstract class Workload(string name, Deployment deployment, int seed) : IAsyncDisposable
 {
     /// <summary>Within this a single call to etcd ends by itself: two of its timeouts.</summary>
-    protected static readonly TimeSpan CallLimit = new Configuration.EtcdOptions().RequestTimeout * 2;
+    public static readonly TimeSpan CallLimit = new Configuration.EtcdOptions().RequestTimeout * 2;
 
     /// <summary>Within this a call of a grain ends by Orleans' own timeout of 30 s, as one does that is lost with its silo; who asked goes on before.</summary>
     protected static readonly TimeSpan GrainCallLimit = TimeSpan.FromSeconds(31);
