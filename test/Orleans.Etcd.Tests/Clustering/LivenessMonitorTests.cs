@@ -3,6 +3,7 @@ using System.Collections.Immutable;
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using Microsoft.Extensions.Logging.Abstractions;
+using Microsoft.Extensions.Time.Testing;
 using Orleans.Configuration;
 using Orleans.Etcd.Testing;
 using Orleans.Etcd.Tests.Testing;
@@ -292,15 +293,24 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
     [InlineData(EtcdEvictionPolicy.EvictWhenUnreachable)]
     public async Task MoreThanHalf_AreNotEvicted_NorWhenTheyGoOneAfterAnother(EtcdEvictionPolicy policy)
     {
-        await WatchAsync(policy);
+        var time = new FakeTimeProvider();
+        await WatchAsync(policy, time: time);
         for (var silo = 2; silo <= 4; silo++)
             IsSilent(silo);
-        await LoseAsync(2);
-        await Task.Delay(Spread / 3);
-        await LoseAsync(3);
-        await Task.Delay(Spread / 3);
-        await LoseAsync(4);
-        await StaysAsync(2, 3, 4);
+        for (var silo = 2; silo <= 4; silo++)
+        {
+            var before = _membership.Refreshes;
+            await LoseAsync(silo);
+            await Eventually.IsTrueAsync(() => _membership.Refreshes > before, "it was looked at");
+            time.Advance(Spread / 3);
+        }
+
+        // Past the time left for others to go, which the first of them is waited for, and before the two TTLs after which they are judged.
+        for (var i = 0; i < 10; i++)
+        {
+            time.Advance(Spread / 5);
+            await StaysAsync(TimeSpan.FromMilliseconds(100), 2, 3, 4);
+        }
     }
 
     /// <summary>An outage takes all leases; the living come back at once, and a machine that was lost meanwhile is not waited for longer than need be.</summary>
@@ -333,11 +343,15 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
         }
 
         _silos[Silos.Address(5)].Reaches = () => Task.FromResult(false);
-        _membership.Takes = TimeSpan.FromMilliseconds(400);
+        var read = new TaskCompletionSource();
+        _membership.Waits = read.Task;
+        var before = _membership.Refreshes;
         await LoseAsync(2);
-        await Task.Delay(100);
+        await Eventually.IsTrueAsync(() => _membership.Refreshes > before, "it was looked at");
         await LoseAsync(3);
         await LoseAsync(4);
+        await _leases.WaitAsync(view => view.Values.Count == 2, CancellationToken.None);
+        read.SetResult();
         await StaysAsync(2, 3, 4);
     }
 
@@ -367,10 +381,10 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
         await DeadAsync(2);
     }
 
-    private async Task WatchAsync(EtcdEvictionPolicy policy = EtcdEvictionPolicy.EvictWhenUnreachable, int agents = 10)
+    private async Task WatchAsync(EtcdEvictionPolicy policy = EtcdEvictionPolicy.EvictWhenUnreachable, int agents = 10, TimeProvider? time = null)
     {
         var probe = new LivenessProbe(silo => _silos[silo], PingTimeout, TimeProvider.System);
-        var monitor = new LivenessMonitor(_leases, _own, _table, _membership, probe, policy, agents, Self, TimeProvider.System, NullLogger<LivenessMonitor>.Instance);
+        var monitor = new LivenessMonitor(_leases, _own, _table, _membership, probe, policy, agents, Self, time ?? TimeProvider.System, NullLogger<LivenessMonitor>.Instance);
         _monitoring = Task.Run(() => monitor.RunAsync(_stop.Token));
         // It has looked once.
         await Task.Delay(200);
@@ -386,9 +400,11 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
     private Task DeadAsync(int silo) =>
         Eventually.IsTrueAsync(async () => (await _seen.ReadRowAsync(Silos.Address(silo))).Members.Single().Item1.Status == SiloStatus.Dead, $"silo {silo} is dead");
 
-    private async Task StaysAsync(params int[] silos)
+    private Task StaysAsync(params int[] silos) => StaysAsync(Spread * 2, silos);
+
+    private async Task StaysAsync(TimeSpan time, params int[] silos)
     {
-        await Task.Delay(Spread * 2);
+        await Task.Delay(time);
         var members = (await _table.ReadAllAsync()).Members.ToDictionary(member => member.Item1.SiloAddress, member => member.Item1.Status);
         Assert.All(silos, silo => Assert.Equal(SiloStatus.Active, members[Silos.Address(silo)]));
     }
@@ -430,7 +446,7 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
 
         public bool Fails { get; set; }
 
-        public TimeSpan Takes { get; set; }
+        public Task Waits { get; set; } = Task.CompletedTask;
 
         public int Refreshes => Volatile.Read(ref _refreshes);
 
@@ -443,7 +459,7 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
             Interlocked.Increment(ref _refreshes);
             if (Fails)
                 throw new InvalidOperationException("not now");
-            await Task.Delay(Takes, cancellationToken);
+            await Waits.WaitAsync(cancellationToken);
             var read = await table.ReadAllAsync(cancellationToken);
             _snapshot = new(
                 read.Members.ToImmutableDictionary(member => member.Item1.SiloAddress, member => new ClusterMember(member.Item1.SiloAddress, member.Item1.Status, member.Item1.SiloName)),
