@@ -183,6 +183,7 @@ public abstract class GatewayListTests(SharedEtcd etcd)
     }
 }
 
+[Trait("Category", "Long")]
 public sealed class GatewayListOn34(SharedEtcd34 etcd) : GatewayListTests(etcd), IClassFixture<SharedEtcd34>;
 
 public sealed class GatewayListOn35(SharedEtcd35 etcd) : GatewayListTests(etcd), IClassFixture<SharedEtcd35>;

@@ -5,7 +5,6 @@ using System.Diagnostics.Metrics;
 using Microsoft.Extensions.Logging.Abstractions;
 using Microsoft.Extensions.Time.Testing;
 using Orleans.Configuration;
-using Orleans.Etcd.Testing;
 using Orleans.Etcd.Tests.Testing;
 using Xunit;
 
@@ -15,7 +14,7 @@ namespace Orleans.Etcd.Tests.Clustering;
 /// One silo's monitor, with a real table and real leases, beside four silos of which there are only a row, a lease and what
 /// they answer when they are asked.
 /// </summary>
-public sealed class LivenessMonitorTests : IAsyncLifetime
+public sealed class LivenessMonitorTests(SharedEtcd35 shared) : IClassFixture<SharedEtcd35>, IAsyncLifetime
 {
     private const int Count = 5;
     private static readonly TimeSpan Ttl = TimeSpan.FromSeconds(2);
@@ -28,7 +27,7 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
 
     private readonly ConcurrentDictionary<SiloAddress, Answering> _silos = [];
     private readonly CancellationTokenSource _stop = new();
-    private EtcdServer _server = null!;
+    private readonly ClusterOptions _cluster = new() { ServiceId = "service", ClusterId = $"{Guid.NewGuid():N}" };
     private TcpProxy _proxy = null!;
     private TcpProxy _ownProxy = null!;
     private EtcdConnection _etcd = null!;
@@ -47,14 +46,13 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
 
     public async Task InitializeAsync()
     {
-        _server = await EtcdServer.StartAsync(new() { BinaryPath = EtcdBinary.Find("3.5") });
-        _proxy = TcpProxy.Start(_server.Endpoint);
-        _ownProxy = TcpProxy.Start(_server.Endpoint);
-        _etcd = _server.Connect(through: _ownProxy.Endpoint);
-        _writer = _server.Connect();
-        _ofTable = _server.Connect(options => options.RequestTimeout = TimeSpan.FromSeconds(1), _proxy.Endpoint);
-        _table = _ofTable.Table(new ClusterOptions { ServiceId = "service", ClusterId = "cluster" });
-        _seen = _writer.Table(new ClusterOptions { ServiceId = "service", ClusterId = "cluster" });
+        _proxy = TcpProxy.Start(shared.Server.Endpoint);
+        _ownProxy = TcpProxy.Start(shared.Server.Endpoint);
+        _etcd = shared.Server.Connect(through: _ownProxy.Endpoint);
+        _writer = shared.Server.Connect();
+        _ofTable = shared.Server.Connect(options => options.RequestTimeout = TimeSpan.FromSeconds(1), _proxy.Endpoint);
+        _table = _ofTable.Table(_cluster);
+        _seen = _writer.Table(_cluster);
         await _table.InitializeMembershipTableAsync(true);
         await _table.InsertAsync([.. Enumerable.Range(1, Count).Select(silo => Silos.Entry(silo))]);
         _membership = new Membership(_table);
@@ -85,7 +83,6 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
         await _writer.DisposeAsync();
         await _ownProxy.DisposeAsync();
         await _proxy.DisposeAsync();
-        await _server.DisposeAsync();
         _stop.Dispose();
     }
 
@@ -201,7 +198,7 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
         await WatchAsync();
         IsSilent(2);
         IsSilent(3);
-        using var gateway = new JsonGateway(_server.Endpoint);
+        using var gateway = new JsonGateway(shared.Server.Endpoint);
         // Out of space, etcd takes no write; leases are renewed and watches go on.
         await gateway.SetNoSpaceAsync(true);
         await LoseAsync(2);
@@ -244,7 +241,7 @@ public sealed class LivenessMonitorTests : IAsyncLifetime
     {
         await WatchAsync();
         IsSilent(2);
-        using var gateway = new JsonGateway(_server.Endpoint);
+        using var gateway = new JsonGateway(shared.Server.Endpoint);
         // Out of space, etcd grants no other.
         await gateway.SetNoSpaceAsync(true);
         await RevokeOwnAsync();

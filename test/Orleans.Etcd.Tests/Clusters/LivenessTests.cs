@@ -54,6 +54,7 @@ public sealed class LivenessTests(SharedEtcd35 etcd, ITestOutputHelper output) :
     }
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task SiloCutOffFromEtcdOnly_StaysAndIsReported_AndHoldsALeaseAgainLater()
     {
         await using var proxy = TcpProxy.Start(etcd.Server.Endpoint);

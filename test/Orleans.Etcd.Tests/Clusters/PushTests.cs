@@ -45,6 +45,7 @@ public sealed class PushTests(SharedEtcd35 etcd, ITestOutputHelper output) : ICl
     public Task EtcdDownForLongAndBack_NobodyIsEvicted_AndPushWorksAgain() => NobodyIsEvictedAsync(members: 3, Soak.Or(20, 60));
 
     [Fact]
+    [Trait("Category", "Long")]
     public Task EtcdDownAndBack_NobodyIsEvicted_AndPushWorksAgain() => NobodyIsEvictedAsync(members: 1, seconds: 0);
 
     private async Task NobodyIsEvictedAsync(int members, int seconds)

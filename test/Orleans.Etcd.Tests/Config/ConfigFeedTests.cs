@@ -598,6 +598,7 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
     }
 }
 
+[Trait("Category", "Long")]
 public sealed class ConfigFeedTestsOn34(SharedEtcd34 shared) : ConfigFeedTests(shared), IClassFixture<SharedEtcd34>;
 
 public sealed class ConfigFeedTestsOn35(SharedEtcd35 shared) : ConfigFeedTests(shared), IClassFixture<SharedEtcd35>;

@@ -4,6 +4,8 @@ using Xunit;
 
 namespace Orleans.Etcd.Tests.Testing;
 
+/// <summary>Tests of connections use such servers all the time.</summary>
+[Trait("Category", "Long")]
 public class EtcdServerSecurityTests
 {
     [Fact]

@@ -65,6 +65,7 @@ public abstract class RangeWatchTests(SharedEtcd shared) : IAsyncLifetime
     }
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task Batches_TenThousandEventsWhileRefused_EqualTheReference()
     {
         var wide = new ReferenceLog(_direct, _prefix, Random.Shared.Next(), mostKeys: 12);
@@ -79,6 +80,7 @@ public abstract class RangeWatchTests(SharedEtcd shared) : IAsyncLifetime
     }
 
     [Fact]
+    [Trait("Category", "Long")]
     public async Task Batches_BacklogOfBigValues_EqualTheReference()
     {
         var big = new ReferenceLog(_direct, _prefix, Random.Shared.Next(), valueSize: 200_000);
