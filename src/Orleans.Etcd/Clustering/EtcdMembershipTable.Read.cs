@@ -11,40 +11,37 @@ internal sealed partial class EtcdMembershipTable
     private static readonly TimeSpan WatchLag = TimeSpan.FromMilliseconds(25);
 
     /// <summary>
-    /// Reads the table at one revision, in one request. Where the version is still that of <paramref name="known"/>,
-    /// etcd looks at one key and answers with none; where it is another, the watch may bring what has changed.
+    /// Reads the table in one request. Where the version is still that of <paramref name="known"/>, etcd looks at one key and answers
+    /// with none of the rows; where it is another, the watch may bring what has changed.
     /// </summary>
-    /// <param name="known">What there is no need to read again if it is still so; needs heartbeats.</param>
-    /// <param name="heartbeats">Those to go with it.</param>
+    /// <param name="known">What there is no need to read again if it is still so.</param>
+    /// <param name="heartbeats">Those to go with it; null to read them.</param>
     /// <param name="cancellationToken">Ends the wait.</param>
     private async Task<TableRead> ReadAllFromEtcdAsync(Known? known, Heartbeats? heartbeats, CancellationToken cancellationToken)
     {
         var readAt = _etcd.Time.GetTimestamp();
-        // Where there was no version, its absence says nothing of the rows.
-        if (known is { VersionModRevision: 0 })
-            known = null;
         var watch = known is null ? null : WatchThatKeepsUp();
+        // Where there was no version, its absence says nothing of the rows. And what somebody wrote past it is shown by a watch, or found with the next heartbeats.
+        if (known is { VersionModRevision: 0 } || (heartbeats is null && watch is null))
+            (known, watch) = (null, null);
         var request = new TxnRequest { Compare = { Txn.ModRevisionIs(_layout.VersionKey, known?.VersionModRevision ?? -1) } };
-        RequestOp[] wanted = watch is null ? [Txn.Get(_layout.Range), Txn.Get(_layout.AliveRange)] : [Txn.Get(_layout.VersionKey)];
-        request.Failure.AddRange(wanted);
+        RequestOp[] alive = heartbeats is null ? [Txn.Get(_layout.AliveRange)] : [];
+        RequestOp[] changed = watch is null ? [Txn.Get(_layout.Range), Txn.Get(_layout.AliveRange)] : [Txn.Get(_layout.VersionKey), .. alive];
+        request.Success.AddRange(alive);
+        request.Failure.AddRange(changed);
         var response = await _etcd.TxnAsync(request, cancellationToken).ConfigureAwait(false);
-        if (response.Succeeded && known is not null)
-        {
-            return known.IsContinuedBy(response.Header) ? new TableRead(known.Decode(), heartbeats!) : await ReadAllFromEtcdAsync(known: null, heartbeats: null, cancellationToken).ConfigureAwait(false);
-        }
+        if (!response.Succeeded && watch is null)
+            return _lastRead = new TableRead(Decode(response, Keys(response, 0, 1), (known ?? NewestKnown())?.Decode()), HeartbeatsIn(1));
+        var image = !response.Succeeded
+            ? await CatchUpAsync(watch!, known!, response, cancellationToken).ConfigureAwait(false)
+            : known!.IsContinuedBy(response.Header) ? known.Decode() : null;
+        if (image is null)
+            return await ReadAllFromEtcdAsync(known: null, heartbeats: null, cancellationToken).ConfigureAwait(false);
+        return heartbeats is null
+            ? _lastRead = new TableRead(image, HeartbeatsIn(response.Succeeded ? 0 : 1))
+            : new TableRead(image, heartbeats);
 
-        if (watch is not null)
-        {
-            return await CatchUpAsync(watch, known!, response, cancellationToken).ConfigureAwait(false) is { } image
-                ? new TableRead(image, heartbeats!)
-                : await ReadAllFromEtcdAsync(known: null, heartbeats: null, cancellationToken).ConfigureAwait(false);
-        }
-
-        var read = new TableRead(
-            Decode(response, Keys(response, 0, 1), (known ?? NewestKnown())?.Decode()),
-            new Heartbeats(_layout, Keys(response, 1, 1), readAt, _unreadable.Note));
-        _lastRead = read;
-        return read;
+        Heartbeats HeartbeatsIn(int place) => new(_layout, Keys(response, place, 1), readAt, _unreadable.Note);
     }
 
     /// <summary>

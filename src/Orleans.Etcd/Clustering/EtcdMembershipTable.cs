@@ -106,10 +106,11 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
 
     public async Task<MembershipTableData> ReadAllAsync(CancellationToken cancellationToken = default)
     {
-        var known = NewestKnown();
+        // The first time all is read, whoever wrote it and however.
+        var known = _lastRead is null ? null : NewestKnown();
         var heartbeats = _lastRead?.Heartbeats;
-        if (heartbeats is null || _etcd.Time.GetElapsedTime(heartbeats.ReadAt) > _maxHeartbeatAge)
-            known = null;
+        if (heartbeats is not null && _etcd.Time.GetElapsedTime(heartbeats.ReadAt) > _maxHeartbeatAge)
+            heartbeats = null;
         var (image, times) = await ReadAllFromEtcdAsync(known, heartbeats, cancellationToken).ConfigureAwait(false);
         return image.ToTableData(times);
     }

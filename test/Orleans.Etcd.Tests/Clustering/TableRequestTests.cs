@@ -45,6 +45,44 @@ public abstract partial class TableRequestTests(SharedEtcd etcd)
         Assert.Equal("Txn=1", await CountAsync(() => cluster.First.ReadRowAsync(Silos.Address(1))));
     }
 
+    /// <summary>As a silo at rest does: Orleans reads once a minute, and heartbeats are to be younger.</summary>
+    [Fact]
+    public async Task ReadAll_WithNoHeartbeatsThatAreYoungEnough_ReadsThem_AndNoRowThatTheWatchShows()
+    {
+        await using var cluster = await FilledAsync(heartbeatAge: TimeSpan.Zero);
+        await cluster.First.ReadAllAsync();
+        await cluster.First.View.WaitAsync(view => view.Values.Count == 6, CancellationToken.None);
+        for (var round = 1; round <= 3; round++)
+        {
+            var alive = Silos.Epoch.AddMinutes(round);
+            await cluster.Second.UpdateIAmAliveAsync(Silos.Entry(2, alive: alive));
+            var keysBefore = await RangesAsync();
+            Assert.Equal("Txn=1", await CountAsync(async () =>
+            {
+                var read = await cluster.First.ReadAllAsync();
+                Assert.Equal(5, read.Members.Count);
+                Assert.Equal(alive, read.Members.Single(member => member.Item1.SiloAddress.Equals(Silos.Address(2))).Item1.IAmAliveTime);
+            }));
+            // The version, which is compared, and the range of the heartbeats.
+            Assert.Equal(keysBefore + 2, await RangesAsync());
+        }
+
+        // Of a table that has changed the watch brings the rows.
+        await cluster.Second.InsertAsync(Silos.Entry(50));
+        Assert.Equal("Txn=1", await CountAsync(async () => Assert.Equal(6, (await cluster.First.ReadAllAsync()).Members.Count)));
+    }
+
+    [Fact]
+    public async Task ReadAll_WithoutAWatch_FindsWhatWasWrittenPastTheVersion_WithTheNextHeartbeats()
+    {
+        await using var cluster = await FilledAsync(heartbeatAge: TimeSpan.FromMilliseconds(300));
+        var unwatched = cluster.Table(cluster.Etcd, heartbeatAge: TimeSpan.FromMilliseconds(300));
+        Assert.Equal(5, (await unwatched.ReadAllAsync()).Members.Count);
+        await cluster.Etcd.DeleteAsync(cluster.First.Layout.RowKey(Silos.Address(3)).ToStringUtf8());
+        await Task.Delay(350);
+        Assert.Equal(4, (await unwatched.ReadAllAsync()).Members.Count);
+    }
+
     [Fact]
     public async Task GetGateways_IsNoRequest()
     {
@@ -61,9 +99,9 @@ public abstract partial class TableRequestTests(SharedEtcd etcd)
         }));
     }
 
-    private async Task<Cluster> FilledAsync()
+    private async Task<Cluster> FilledAsync(TimeSpan? heartbeatAge = null)
     {
-        var cluster = await Cluster.CreateAsync(etcd);
+        var cluster = await Cluster.CreateAsync(etcd, heartbeatAge: heartbeatAge);
         await cluster.First.InsertAsync([.. Enumerable.Range(1, 5).Select(i => Silos.Entry(i))]);
         // Each table's watch has read what there is: none does so while something is counted.
         await WatchesAsync(2);
