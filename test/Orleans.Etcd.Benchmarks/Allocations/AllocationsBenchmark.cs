@@ -5,13 +5,14 @@ using BenchmarkDotNet.Jobs;
 using BenchmarkDotNet.Loggers;
 using BenchmarkDotNet.Running;
 using BenchmarkDotNet.Toolchains.InProcess.NoEmit;
+using Perfolizer.Mathematics.OutlierDetection;
 
 namespace Orleans.Etcd.Benchmarks;
 
 /// <summary>What the paths allocate that ask nobody and are taken often, by BenchmarkDotNet, in this process, which is the host.</summary>
 internal sealed class AllocationsBenchmark : IBenchmark
 {
-    // Whoever allocates at all allocates as much.
+    // Whoever allocates at all allocates as much. In few operations the host's other threads show.
     private const int SmallestObject = 24;
 
     public string Name => "allocations";
@@ -27,7 +28,7 @@ internal sealed class AllocationsBenchmark : IBenchmark
         await using var paths = await LocalPaths.Subjects.StartAsync(bare, etcd, hosts, cancellationToken);
         LocalPaths.Current = paths;
 
-        var job = Job.Default.WithToolchain(InProcessNoEmitToolchain.Instance).WithIterationCount(Math.Max(contest.Settings.Rounds, 3));
+        var job = Job.Default.WithToolchain(InProcessNoEmitToolchain.Instance).WithIterationCount(Math.Max(contest.Settings.Rounds, 3)).WithOutlierMode(OutlierMode.DontRemove);
         if (contest.Settings.Quick)
         {
             // Enough for what other threads of the silos allocate meanwhile to be next to nothing each.
@@ -48,7 +49,7 @@ internal sealed class AllocationsBenchmark : IBenchmark
                 throw new InvalidOperationException($"{what} could not be measured: {string.Join(' ', report.ExecuteResults.SelectMany(result => result.Errors))}");
             contest.Add(what, "bytes", "library", null, [bytes], []);
             if (what == LocalPaths.ViewGet)
-                contest.Report.CountGoal($"{what}: no allocation", bytes < SmallestObject, $"{bytes} bytes, those of other threads among them");
+                contest.Report.CountGoal($"{what}: no allocation", contest.Settings.Quick ? bytes < SmallestObject : bytes == 0, $"{bytes} bytes");
             contest.Add(what, "ns", "library", null, [.. statistics.OriginalValues], []);
         }
     }

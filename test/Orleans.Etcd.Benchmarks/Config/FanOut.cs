@@ -4,7 +4,7 @@ using Orleans.Utilities;
 
 namespace Orleans.Etcd.Benchmarks;
 
-/// <summary>Many observers of one namespace in one client: from the commit until the last one is told; beside Orleans' own ObserverManager.</summary>
+/// <summary>Many observers of one namespace in one client: from the commit until the last one is told; beside Orleans' own ObserverManager, one after another as its Notify tells them, and all at once.</summary>
 internal sealed class FanOut(Contest contest, ConfigHosts hosts)
 {
     private const int Changes = 5;
@@ -23,29 +23,34 @@ internal sealed class FanOut(Contest contest, ConfigHosts hosts)
 
             // A change that comes before an observer's first snapshot is in that, and never told.
             await known.TimeAsync(() => Task.WhenAll(references.Select(reference => config.Subscribe(reference))), cancellationToken);
-            List<double> ours = [], theirs = [];
+            List<double> ours = [], inTurn = [], atOnce = [];
             for (var round = -1; round < contest.Settings.Rounds; round++)
             {
                 // Anew, since they are told for a minute only.
                 await Task.WhenAll(references.Select(reference => config.Subscribe(reference)));
-                List<double> ourTimes = [], theirTimes = [];
+                List<double> ourTimes = [], inTurnTimes = [], atOnceTimes = [];
                 for (var change = 0; change < Changes; change++)
                 {
                     ourTimes.Add(await told.TimeAsync(() => config.Set("a", $"{round} {change}"), cancellationToken));
-                    theirTimes.Add(await told.TimeAsync(() => crowd.Tell($"{round} {change}"), cancellationToken));
+                    inTurnTimes.Add(await told.TimeAsync(() => crowd.Tell($"{round} {change}"), cancellationToken));
+                    atOnceTimes.Add(await told.TimeAsync(() => crowd.TellAtOnce($"{round} {change}"), cancellationToken));
                 }
 
                 if (round < 0)
                     continue;
-                ours.Add(ourTimes.Order().ElementAt(Changes / 2));
-                theirs.Add(theirTimes.Order().ElementAt(Changes / 2));
+                ours.Add(Median(ourTimes));
+                inTurn.Add(Median(inTurnTimes));
+                atOnce.Add(Median(atOnceTimes));
             }
 
-            contest.Add(name, "last_told_ms", "observers", "ObserverManager", ours, theirs);
+            contest.Add(name, "last_told_ms", "observers", "ObserverManager.Notify", ours, inTurn);
+            contest.Add(name, "last_told_ms", "observers", "ObserverManager, all at once", ours, atOnce);
             foreach (var observer in observers)
                 GC.KeepAlive(observer);
         }
     }
+
+    private static double Median(List<double> times) => times.Order().ElementAt(Changes / 2);
 
     /// <summary>Counts down until everybody was told.</summary>
     private sealed class Everybody(int count)
@@ -91,7 +96,10 @@ internal interface ICrowdGrain : IGrainWithIntegerKey
 {
     Task Join(ICrowdObserver observer);
 
+    /// <summary>One after another: ObserverManager awaits each.</summary>
     Task Tell(string news);
+
+    Task TellAtOnce(string news);
 }
 
 internal interface ICrowdObserver : IGrainObserver
@@ -110,4 +118,6 @@ internal sealed class CrowdGrain : Grain, ICrowdGrain
     }
 
     public Task Tell(string news) => _observers.Notify(observer => observer.OnNews(news));
+
+    public Task TellAtOnce(string news) => Task.WhenAll(_observers.Select(observer => observer.OnNews(news)));
 }

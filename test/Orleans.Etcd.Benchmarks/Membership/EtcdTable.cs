@@ -28,8 +28,13 @@ internal sealed class EtcdTable(BareEtcd bare, EtcdConnection etcd, string clust
         Failure = { Txn.Get(Layout.Range), Txn.Get(Layout.AliveRange) },
     };
 
-    public EtcdMembershipTable Open() =>
-        new(etcd, Options.Create(Cluster), Options.Create(new ClusterMembershipOptions()), NullLogger<EtcdMembershipTable>.Instance);
+    /// <param name="heartbeatAge">How old the heartbeats of a read may be; Orleans' default, or zero to read them each time.</param>
+    public EtcdMembershipTable Open(TimeSpan? heartbeatAge = null)
+    {
+        var membership = new ClusterMembershipOptions();
+        membership.IAmAliveTablePublishTimeout = heartbeatAge ?? membership.IAmAliveTablePublishTimeout;
+        return new(etcd, Options.Create(Cluster), Options.Create(membership), NullLogger<EtcdMembershipTable>.Instance);
+    }
 
     public EtcdGatewayListProvider OpenGateways() =>
         new(etcd, Options.Create(Cluster), Options.Create(new GatewayOptions()), NullLogger<EtcdGatewayListProvider>.Instance);

@@ -24,6 +24,7 @@ internal sealed class MembershipReads(Contest contest, BareEtcd bare, EtcdConnec
                     await peer.FillAsync(rows, cancellationToken);
                 Contender[] others = [.. peers.Select(peer => peer.ReadAll(rows))];
                 await UnchangedAsync(rows, others, cancellationToken);
+                await RestingAsync(rows, others, cancellationToken);
                 Contender[] rewritten = [.. peers.Select(peer => peer.ReadAll(rows) with { Prepare = peer.RewriteAsync })];
                 await ChangedAsync(rows, watched: false, rewritten, cancellationToken);
                 await ChangedAsync(rows, watched: true, rewritten, cancellationToken);
@@ -56,6 +57,21 @@ internal sealed class MembershipReads(Contest contest, BareEtcd bare, EtcdConnec
             contest.Report.RatioGoal($"{@case}, against {figure.Against}", figure, 1);
         await contest.RatesAsync(
             $"{@case}, {InFlight} in flight", Crowd(ours), [.. new[] { bareRange }.Concat(peers).Select(Crowd)], cancellationToken);
+    }
+
+    /// <summary>
+    /// As a silo at rest reads once a minute: nothing has changed but heartbeats, and those it has are too old.
+    /// The others read all of it every time.
+    /// </summary>
+    private async Task RestingAsync(int rows, Contender[] peers, CancellationToken cancellationToken)
+    {
+        var cluster = new EtcdTable(bare, etcd, $"resting-{rows}");
+        await cluster.FillAsync(rows, cancellationToken);
+        await using var table = cluster.Open(heartbeatAge: TimeSpan.Zero);
+        await table.InitializeMembershipTableAsync(true, cancellationToken);
+        var heartbeats = new Contender("bare range of the heartbeats", async () => await bare.KV.RangeAsync(cluster.Layout.AliveRange));
+        var all = new Contender("bare range of rows and heartbeats", async () => await bare.KV.TxnAsync(cluster.ReadAllRequest));
+        await contest.CompareAsync($"ReadAll {rows}, unchanged, heartbeats anew", Operations(rows), ReadAll(table, rows), [heartbeats, all, .. peers], cancellationToken);
     }
 
     private static Crowd Crowd(Contender one) => new(one.Name, [.. Enumerable.Repeat(one.Operation, InFlight)]);
