@@ -106,11 +106,10 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
 
     public async Task<MembershipTableData> ReadAllAsync(CancellationToken cancellationToken = default)
     {
+        var last = _lastRead;
         // The first time all is read, whoever wrote it and however.
-        var known = _lastRead is null ? null : NewestKnown();
-        var heartbeats = _lastRead?.Heartbeats;
-        if (heartbeats is not null && _etcd.Time.GetElapsedTime(heartbeats.ReadAt) > _maxHeartbeatAge)
-            heartbeats = null;
+        var known = last is null ? null : NewestKnown();
+        var heartbeats = last is not null && _etcd.Time.GetElapsedTime(last.Heartbeats.ReadAt) <= _maxHeartbeatAge ? last.Heartbeats : null;
         var (image, times) = await ReadAllFromEtcdAsync(known, heartbeats, cancellationToken).ConfigureAwait(false);
         return image.ToTableData(times);
     }

@@ -38,9 +38,9 @@ internal sealed class FanOut(Contest contest, ConfigHosts hosts)
 
                 if (round < 0)
                     continue;
-                ours.Add(Median(ourTimes));
-                inTurn.Add(Median(inTurnTimes));
-                atOnce.Add(Median(atOnceTimes));
+                ours.Add(Figure.Median(ourTimes));
+                inTurn.Add(Figure.Median(inTurnTimes));
+                atOnce.Add(Figure.Median(atOnceTimes));
             }
 
             contest.Add(name, "last_told_ms", "observers", "ObserverManager.Notify", ours, inTurn);
@@ -49,8 +49,6 @@ internal sealed class FanOut(Contest contest, ConfigHosts hosts)
                 GC.KeepAlive(observer);
         }
     }
-
-    private static double Median(List<double> times) => times.Order().ElementAt(Changes / 2);
 
     /// <summary>Counts down until everybody was told.</summary>
     private sealed class Everybody(int count)

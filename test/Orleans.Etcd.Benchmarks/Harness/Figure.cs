@@ -37,7 +37,7 @@ internal sealed record Figure(
             : compared with { RatioMedian = Median(ratios), RatioMin = ratios.Min(), RatioMax = ratios.Max(), Rounds = ratios.Length };
     }
 
-    private static double Median(IReadOnlyList<double> values)
+    public static double Median(IReadOnlyList<double> values)
     {
         var sorted = values.Order().ToArray();
         var middle = sorted.Length / 2;

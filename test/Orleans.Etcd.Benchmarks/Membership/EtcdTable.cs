@@ -36,6 +36,14 @@ internal sealed class EtcdTable(BareEtcd bare, EtcdConnection etcd, string clust
         return new(etcd, Options.Create(Cluster), Options.Create(membership), NullLogger<EtcdMembershipTable>.Instance);
     }
 
+    /// <summary>As a silo has it, with a watch.</summary>
+    public async Task<EtcdMembershipTable> OpenWatchedAsync(CancellationToken cancellationToken, TimeSpan? heartbeatAge = null)
+    {
+        var table = Open(heartbeatAge);
+        await table.InitializeMembershipTableAsync(true, cancellationToken);
+        return table;
+    }
+
     public EtcdGatewayListProvider OpenGateways() =>
         new(etcd, Options.Create(Cluster), Options.Create(new GatewayOptions()), NullLogger<EtcdGatewayListProvider>.Instance);
 

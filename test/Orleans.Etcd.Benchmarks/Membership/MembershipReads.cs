@@ -43,8 +43,7 @@ internal sealed class MembershipReads(Contest contest, BareEtcd bare, EtcdConnec
     {
         var cluster = new EtcdTable(bare, etcd, $"reads-{rows}");
         await cluster.FillAsync(rows, cancellationToken);
-        await using var table = cluster.Open();
-        await table.InitializeMembershipTableAsync(true, cancellationToken);
+        await using var table = await cluster.OpenWatchedAsync(cancellationToken);
         var oneKey = new RangeRequest { Key = cluster.Layout.VersionKey };
         var ours = ReadAll(table, rows);
         var bareRange = new Contender("bare one-key range", async () => await bare.KV.RangeAsync(oneKey));
@@ -67,8 +66,7 @@ internal sealed class MembershipReads(Contest contest, BareEtcd bare, EtcdConnec
     {
         var cluster = new EtcdTable(bare, etcd, $"resting-{rows}");
         await cluster.FillAsync(rows, cancellationToken);
-        await using var table = cluster.Open(heartbeatAge: TimeSpan.Zero);
-        await table.InitializeMembershipTableAsync(true, cancellationToken);
+        await using var table = await cluster.OpenWatchedAsync(cancellationToken, heartbeatAge: TimeSpan.Zero);
         var heartbeats = new Contender("bare range of the heartbeats", async () => await bare.KV.RangeAsync(cluster.Layout.AliveRange));
         var all = new Contender("bare range of rows and heartbeats", async () => await bare.KV.TxnAsync(cluster.ReadAllRequest));
         await contest.CompareAsync($"ReadAll {rows}, unchanged, heartbeats anew", Operations(rows), ReadAll(table, rows), [heartbeats, all, .. peers], cancellationToken);
@@ -88,9 +86,7 @@ internal sealed class MembershipReads(Contest contest, BareEtcd bare, EtcdConnec
         var theirs = new EtcdTable(bare, etcd, watched ? $"changed-watched-bare-{rows}" : $"changed-bare-{rows}");
         await ours.FillAsync(rows, cancellationToken);
         await theirs.FillAsync(rows, cancellationToken);
-        await using var table = ours.Open();
-        if (watched)
-            await table.InitializeMembershipTableAsync(true, cancellationToken);
+        await using var table = watched ? await ours.OpenWatchedAsync(cancellationToken) : ours.Open();
         Task Rewrite() => theirs.RewriteAsync(cancellationToken);
         var @case = watched ? $"ReadAll {rows}, all changed, watched" : $"ReadAll {rows}, all changed";
         var figures = await contest.CompareAsync(

@@ -9,11 +9,9 @@ internal sealed class MembershipRequests(Contest contest, BareEtcd bare, EtcdCon
     {
         var cluster = new EtcdTable(bare, etcd, "requests");
         await cluster.FillAsync(Rows, cancellationToken);
-        await using var table = cluster.Open();
-        await table.InitializeMembershipTableAsync(true, cancellationToken);
+        await using var table = await cluster.OpenWatchedAsync(cancellationToken);
         await using var unwatched = cluster.Open();
-        await using var resting = cluster.Open(heartbeatAge: TimeSpan.Zero);
-        await resting.InitializeMembershipTableAsync(true, cancellationToken);
+        await using var resting = await cluster.OpenWatchedAsync(cancellationToken, heartbeatAge: TimeSpan.Zero);
         await resting.ReadAllAsync(cancellationToken);
         await using var list = cluster.OpenGateways();
         // The watches open their streams now, so that none is opened while an operation is counted.
@@ -29,18 +27,26 @@ internal sealed class MembershipRequests(Contest contest, BareEtcd bare, EtcdCon
             tokens = await cluster.TokensAsync(entry.SiloAddress, cancellationToken);
         }
 
-        await CountAsync("heartbeat", "UpdateIAmAlive", "Put", null, () => table.UpdateIAmAliveAsync(Silos.Entry(0), cancellationToken), cancellationToken);
-        await CountAsync("insert", "InsertRow", "Txn", () => TokensAsync(number++), () => table.InsertRowAsync(entry, tokens.Next, cancellationToken), cancellationToken);
-        await CountAsync("update", "UpdateRow", "Txn", () => TokensAsync(0), () => table.UpdateRowAsync(entry, MembershipImage.ETag(tokens.Row), tokens.Next, cancellationToken), cancellationToken);
-        await CountAsync("ReadAll, changed", "ReadAll", "Txn", () => cluster.RewriteAsync(cancellationToken), () => unwatched.ReadAllAsync(cancellationToken), cancellationToken);
-        await CountAsync("ReadAll, unchanged", "ReadAll", "Txn", null, () => unwatched.ReadAllAsync(cancellationToken), cancellationToken);
+        await RequireAsync("heartbeat", "UpdateIAmAlive", "Put", null, () => table.UpdateIAmAliveAsync(Silos.Entry(0), cancellationToken), cancellationToken);
+        await RequireAsync("insert", "InsertRow", "Txn", () => TokensAsync(number++), () => table.InsertRowAsync(entry, tokens.Next, cancellationToken), cancellationToken);
+        await RequireAsync("update", "UpdateRow", "Txn", () => TokensAsync(0), () => table.UpdateRowAsync(entry, MembershipImage.ETag(tokens.Row), tokens.Next, cancellationToken), cancellationToken);
+        await RequireAsync("ReadAll, changed", "ReadAll", "Txn", () => cluster.RewriteAsync(cancellationToken), () => unwatched.ReadAllAsync(cancellationToken), cancellationToken);
+        await RequireAsync("ReadAll, unchanged", "ReadAll", "Txn", null, () => unwatched.ReadAllAsync(cancellationToken), cancellationToken);
         // Two where the watch lags behind by more than it is worth waiting for, which is no matter of ours alone.
-        await CountAsync("ReadAll, changed, watched", "ReadAll", "Txn", () => cluster.RewriteAsync(cancellationToken), () => table.ReadAllAsync(cancellationToken), cancellationToken, isGoal: false);
-        await CountAsync("ReadAll, unchanged, heartbeats anew", "ReadAll", "Txn", null, () => resting.ReadAllAsync(cancellationToken), cancellationToken);
-        await CountAsync("GetGateways", "GetGateways", null, null, () => list.GetGatewaysAsync(cancellationToken), cancellationToken);
+        await CountAsync("ReadAll, changed, watched", "ReadAll", () => cluster.RewriteAsync(cancellationToken), () => table.ReadAllAsync(cancellationToken), cancellationToken);
+        await RequireAsync("ReadAll, unchanged, heartbeats anew", "ReadAll", "Txn", null, () => resting.ReadAllAsync(cancellationToken), cancellationToken);
+        await RequireAsync("GetGateways", "GetGateways", null, null, () => list.GetGatewaysAsync(cancellationToken), cancellationToken);
     }
 
-    private async Task CountAsync(string @case, string subject, string? method, Func<Task>? prepare, Func<Task> operation, CancellationToken cancellationToken, bool isGoal = true)
+    /// <summary>Counts, and says whether each cost one request of that method, or none.</summary>
+    private async Task RequireAsync(string @case, string subject, string? method, Func<Task>? prepare, Func<Task> operation, CancellationToken cancellationToken)
+    {
+        var found = await CountAsync(@case, subject, prepare, operation, cancellationToken);
+        var wanted = method is null ? "none" : $"1 {method}";
+        contest.Report.CountGoal($"requests of {@case}: {wanted}", found.SetEquals([wanted]), string.Join("; ", found));
+    }
+
+    private async Task<SortedSet<string>> CountAsync(string @case, string subject, Func<Task>? prepare, Func<Task> operation, CancellationToken cancellationToken)
     {
         var counts = new List<double>();
         var found = new SortedSet<string>(StringComparer.Ordinal);
@@ -53,9 +59,6 @@ internal sealed class MembershipRequests(Contest contest, BareEtcd bare, EtcdCon
         }
 
         contest.Add(@case, "requests", subject, null, counts, []);
-        if (!isGoal)
-            return;
-        var wanted = method is null ? "none" : $"1 {method}";
-        contest.Report.CountGoal($"requests of {@case}: {wanted}", found.SetEquals([wanted]), string.Join("; ", found));
+        return found;
     }
 }

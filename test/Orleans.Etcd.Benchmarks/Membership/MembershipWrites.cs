@@ -17,8 +17,7 @@ internal sealed class MembershipWrites(Contest contest, BareEtcd bare, EtcdConne
         var theirs = new EtcdTable(bare, etcd, "writes-bare");
         await ours.FillAsync(Rows, cancellationToken);
         await theirs.FillAsync(Rows, cancellationToken);
-        await using var table = ours.Open();
-        await table.InitializeMembershipTableAsync(true, cancellationToken);
+        await using var table = await ours.OpenWatchedAsync(cancellationToken);
         var peers = await stores.OpenAsync("writes", cancellationToken);
         try
         {

@@ -33,8 +33,7 @@ internal sealed class MembershipWritesAtOnce(Contest contest, BareEtcd bare, Etc
         var theirs = new EtcdTable(bare, etcd, "heartbeats-bare");
         await ours.FillAsync(Heartbeats, cancellationToken);
         await theirs.FillAsync(Heartbeats, cancellationToken);
-        var table = Keep(ours.Open());
-        await table.InitializeMembershipTableAsync(true, cancellationToken);
+        var table = Keep(await ours.OpenWatchedAsync(cancellationToken));
         var peers = await stores.OpenAsync("heartbeats", cancellationToken);
         _open.AddRange(peers);
         foreach (var peer in peers)
@@ -82,8 +81,7 @@ internal sealed class MembershipWritesAtOnce(Contest contest, BareEtcd bare, Etc
     {
         var rows = new EtcdTable(bare, etcd, clusterId);
         await rows.FillAsync(1, cancellationToken);
-        var table = Keep(rows.Open());
-        await table.InitializeMembershipTableAsync(true, cancellationToken);
+        var table = Keep(await rows.OpenWatchedAsync(cancellationToken));
         var next = 1;
         return new Writer(
             async () =>

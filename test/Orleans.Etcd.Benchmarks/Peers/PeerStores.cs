@@ -118,14 +118,9 @@ internal sealed class PeerStores : IAsyncDisposable
                 command.Parameters.AddWithValue(clusterId);
                 await command.ExecuteNonQueryAsync(CancellationToken.None);
                 // Nor should what was there before be in the way.
-                await using var vacuum = source.CreateCommand("VACUUM OrleansMembershipTable");
-                await vacuum.ExecuteNonQueryAsync(CancellationToken.None);
+                await VacuumAsync("OrleansMembershipTable");
             },
-            SettleAsync = async () =>
-            {
-                await using var command = source.CreateCommand("VACUUM (ANALYZE)");
-                await command.ExecuteNonQueryAsync(CancellationToken.None);
-            },
+            SettleAsync = () => VacuumAsync("(ANALYZE)"),
         };
         try
         {
@@ -136,6 +131,12 @@ internal sealed class PeerStores : IAsyncDisposable
         {
             await store.DisposeAsync();
             throw;
+        }
+
+        async Task VacuumAsync(string what)
+        {
+            await using var command = source.CreateCommand($"VACUUM {what}");
+            await command.ExecuteNonQueryAsync(CancellationToken.None);
         }
     }
 }

@@ -12,7 +12,6 @@ namespace Orleans.Etcd.FaultTests.Workloads;
 /// <param name="calls">Where each call to etcd is noted, which is seen to end in time, be it waited for or not.</param>
 internal sealed class EtcdLedger(EtcdConnection etcd, string fence, string key, History? history = null, History? calls = null) : LockLedger(history: history)
 {
-
     /// <summary>Raises the fence first, so that what is read here no earlier holder can change.</summary>
     public override async Task<int[]?> Read(long token)
     {

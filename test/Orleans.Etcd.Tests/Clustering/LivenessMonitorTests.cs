@@ -296,9 +296,7 @@ public sealed class LivenessMonitorTests(SharedEtcd35 shared) : IClassFixture<Sh
             IsSilent(silo);
         for (var silo = 2; silo <= 4; silo++)
         {
-            var before = _membership.Refreshes;
-            await LoseAsync(silo);
-            await Eventually.IsTrueAsync(() => _membership.Refreshes > before, "it was looked at");
+            await LoseAndLookAsync(silo);
             time.Advance(Spread / 3);
         }
 
@@ -342,9 +340,7 @@ public sealed class LivenessMonitorTests(SharedEtcd35 shared) : IClassFixture<Sh
         _silos[Silos.Address(5)].Reaches = () => Task.FromResult(false);
         var read = new TaskCompletionSource();
         _membership.Waits = read.Task;
-        var before = _membership.Refreshes;
-        await LoseAsync(2);
-        await Eventually.IsTrueAsync(() => _membership.Refreshes > before, "it was looked at");
+        await LoseAndLookAsync(2);
         await LoseAsync(3);
         await LoseAsync(4);
         await _leases.WaitAsync(view => view.Values.Count == 2, CancellationToken.None);
@@ -412,6 +408,14 @@ public sealed class LivenessMonitorTests(SharedEtcd35 shared) : IClassFixture<Sh
         await _writer.RevokeAsync((await _writer.GetAsync(Key(1)))!.Lease, CancellationToken.None);
 
     private async Task LoseAsync(int silo) => await _writer.DeleteAsync(Key(silo));
+
+    /// <summary>Until the monitor has begun to read the table for it.</summary>
+    private async Task LoseAndLookAsync(int silo)
+    {
+        var before = _membership.Refreshes;
+        await LoseAsync(silo);
+        await Eventually.IsTrueAsync(() => _membership.Refreshes > before, "it was looked at");
+    }
 
     private string Key(int silo) => Layout.LivenessKey(Silos.Address(silo)).ToStringUtf8();
 
