@@ -19,7 +19,7 @@ internal sealed partial class EtcdMembershipTable
         var removed = 0;
         while (true)
         {
-            var (image, heartbeats) = await ReadAllFromEtcdAsync(known: null, heartbeats: null, cancellationToken).ConfigureAwait(false);
+            var (image, heartbeats, _) = await ReadAllFromEtcdAsync(known: null, heartbeats: null, Epoch(), cancellationToken).ConfigureAwait(false);
             var defunct = image.Rows
                 .Where(row => row.Entry.Status == SiloStatus.Dead && LastUpdate(row, heartbeats) < beforeDate.UtcDateTime)
                 .Take(Math.Clamp(KeyBytesPerCleanup / (4 * _layout.LongestKey), 1, SilosPerCleanup))

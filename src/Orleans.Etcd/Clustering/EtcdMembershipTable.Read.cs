@@ -16,8 +16,9 @@ internal sealed partial class EtcdMembershipTable
     /// </summary>
     /// <param name="known">What there is no need to read again if it is still so.</param>
     /// <param name="heartbeats">Those to go with it; null to read them.</param>
+    /// <param name="epoch">That of the watch, from before <paramref name="known"/> was chosen.</param>
     /// <param name="cancellationToken">Ends the wait.</param>
-    private async Task<TableRead> ReadAllFromEtcdAsync(Known? known, Heartbeats? heartbeats, CancellationToken cancellationToken)
+    private async Task<TableRead> ReadAllFromEtcdAsync(Known? known, Heartbeats? heartbeats, int? epoch, CancellationToken cancellationToken)
     {
         var readAt = _etcd.Time.GetTimestamp();
         var watch = known is null ? null : WatchThatKeepsUp();
@@ -31,15 +32,15 @@ internal sealed partial class EtcdMembershipTable
         request.Failure.AddRange(changed);
         var response = await _etcd.TxnAsync(request, cancellationToken).ConfigureAwait(false);
         if (!response.Succeeded && watch is null)
-            return _lastRead = new TableRead(Decode(response, Keys(response, 0, 1), (known ?? NewestKnown())?.Decode()), HeartbeatsIn(1));
+            return _lastRead = new TableRead(Decode(response, Keys(response, 0, 1), (known ?? NewestKnown(_lastRead))?.Decode()), HeartbeatsIn(1), epoch);
         var image = !response.Succeeded
             ? await CatchUpAsync(watch!, known!, response, cancellationToken).ConfigureAwait(false)
             : known!.IsContinuedBy(response.Header) ? known.Decode() : null;
         if (image is null)
-            return await ReadAllFromEtcdAsync(known: null, heartbeats: null, cancellationToken).ConfigureAwait(false);
+            return await ReadAllFromEtcdAsync(known: null, heartbeats: null, epoch, cancellationToken).ConfigureAwait(false);
         return heartbeats is null
-            ? _lastRead = new TableRead(image, HeartbeatsIn(response.Succeeded ? 0 : 1))
-            : new TableRead(image, heartbeats);
+            ? _lastRead = new TableRead(image, HeartbeatsIn(response.Succeeded ? 0 : 1), epoch)
+            : new TableRead(image, heartbeats, epoch);
 
         Heartbeats HeartbeatsIn(int place) => new(_layout, Keys(response, place, 1), readAt, _unreadable.Note);
     }
@@ -106,17 +107,26 @@ internal sealed partial class EtcdMembershipTable
     /// <summary>The row under a key as it was decoded last. Under the lock.</summary>
     private MembershipImage.Row? LastDecoded(ByteString key) => _arrived.GetValueOrDefault(key) ?? (_fromView?.Image ?? _lastRead?.Image)?.Find(key);
 
-    /// <summary>The newer of what the watch shows and what was read last.</summary>
-    private Known? NewestKnown()
+    /// <summary>The watch's epoch; null as long as it has shown nothing.</summary>
+    private int? Epoch()
     {
-        var read = _lastRead?.Image;
+        lock (_lock)
+            return _view?.Snapshot?.Epoch;
+    }
+
+    /// <summary>
+    /// The newer of what the watch shows and what was read. Their revisions can only be compared within an epoch: when etcd was
+    /// restored from a backup, what was read before may be of a write that is lost, and whose revision another write has now.
+    /// </summary>
+    private Known? NewestKnown(TableRead? read)
+    {
         lock (_lock)
         {
-            if (_view?.Snapshot is { } snapshot && !(read?.Revision >= snapshot.Revision))
+            if (_view?.Snapshot is { } snapshot && !(read?.Epoch == snapshot.Epoch && read.Image.Revision >= snapshot.Revision))
                 return new Known(VersionModRevisionOf(snapshot), snapshot.Revision, snapshot.ClusterId, () => FromView(snapshot));
         }
 
-        return read is null ? null : new Known(read.VersionModRevision, read.Revision, read.ClusterId, () => read);
+        return read is null ? null : new Known(read.Image.VersionModRevision, read.Image.Revision, read.Image.ClusterId, () => read.Image);
     }
 
     private long VersionModRevisionOf(RangeSnapshot snapshot) => snapshot.Values.GetValueOrDefault(_layout.VersionKey)?.ModRevision ?? 0;
@@ -132,5 +142,8 @@ internal sealed partial class EtcdMembershipTable
     }
 
     /// <summary>Rows, and heartbeats read with them or, while the rows stay the same, somewhat before.</summary>
-    private sealed record TableRead(MembershipImage Image, Heartbeats Heartbeats);
+    /// <param name="Image">The rows.</param>
+    /// <param name="Heartbeats">The heartbeats.</param>
+    /// <param name="Epoch">That of the watch when the read began; null where it had shown nothing yet.</param>
+    private sealed record TableRead(MembershipImage Image, Heartbeats Heartbeats, int? Epoch);
 }

@@ -106,11 +106,13 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
 
     public async Task<MembershipTableData> ReadAllAsync(CancellationToken cancellationToken = default)
     {
+        var epoch = Epoch();
         var last = _lastRead;
         // The first time all is read, whoever wrote it and however.
-        var known = last is null ? null : NewestKnown();
-        var heartbeats = last is not null && _etcd.Time.GetElapsedTime(last.Heartbeats.ReadAt) <= _maxHeartbeatAge ? last.Heartbeats : null;
-        var (image, times) = await ReadAllFromEtcdAsync(known, heartbeats, cancellationToken).ConfigureAwait(false);
+        var known = last is null ? null : NewestKnown(last);
+        // Those of another epoch may have been lost with it.
+        var heartbeats = last is not null && last.Epoch == epoch && _etcd.Time.GetElapsedTime(last.Heartbeats.ReadAt) <= _maxHeartbeatAge ? last.Heartbeats : null;
+        var (image, times, _) = await ReadAllFromEtcdAsync(known, heartbeats, epoch, cancellationToken).ConfigureAwait(false);
         return image.ToTableData(times);
     }
 

@@ -94,11 +94,7 @@ public abstract class RangeWatchFaultTests(string version)
         await using var server = await EtcdServer.StartAsync(new() { BinaryPath = _binary });
         await using var etcd = server.Connect();
         await etcd.PutAsync(Prefix + "kept", "old");
-        await server.StopAsync();
-        var data = Path.Combine(server.DataDirectory, "data");
-        var backup = Path.Combine(server.DataDirectory, "backup");
-        Copy(data, backup);
-        await server.RestartAsync();
+        await server.BackUpAsync();
 
         await using var log = new WatchedLog(etcd, Prefix);
         await log.WaitForStartAsync();
@@ -106,10 +102,7 @@ public abstract class RangeWatchFaultTests(string version)
         for (var i = 0; i < 10; i++)
             await etcd.PutAsync($"{Prefix}{i}", "1");
         var before = await log.WaitForAsync(batch => batch.Snapshot.Values.Count == 11, "all keys");
-        await server.StopAsync();
-        Directory.Delete(data, recursive: true);
-        Copy(backup, data);
-        await server.RestartAsync();
+        await server.RestoreAsync();
 
         var after = await log.WaitForAsync(batch => batch.Snapshot.Epoch > before.Snapshot.Epoch, "a new epoch");
         Assert.True(after.IsResync);
@@ -176,14 +169,6 @@ public abstract class RangeWatchFaultTests(string version)
     {
         options.RequestTimeout = TimeSpan.FromSeconds(1);
         options.WatchProgressInterval = TimeSpan.FromMilliseconds(500);
-    }
-
-    private static void Copy(string from, string to)
-    {
-        foreach (var directory in Directory.EnumerateDirectories(from, "*", SearchOption.AllDirectories).Prepend(from))
-            Directory.CreateDirectory(Path.Combine(to, Path.GetRelativePath(from, directory)));
-        foreach (var file in Directory.EnumerateFiles(from, "*", SearchOption.AllDirectories))
-            File.Copy(file, Path.Combine(to, Path.GetRelativePath(from, file)));
     }
 }
 
