@@ -36,8 +36,10 @@ internal sealed partial class EtcdMembershipTable
         var image = !response.Succeeded
             ? await CatchUpAsync(watch!, known!, response, cancellationToken).ConfigureAwait(false)
             : known!.IsContinuedBy(response.Header) ? known.Decode() : null;
-        if (image is null)
-            return await ReadAllFromEtcdAsync(known: null, heartbeats: null, epoch, cancellationToken).ConfigureAwait(false);
+        // What was known when this began may have been lost since.
+        var now = Epoch();
+        if (image is null || now != epoch)
+            return await ReadAllFromEtcdAsync(known: null, heartbeats: null, now, cancellationToken).ConfigureAwait(false);
         return heartbeats is null
             ? _lastRead = new TableRead(image, HeartbeatsIn(response.Succeeded ? 0 : 1), epoch)
             : new TableRead(image, heartbeats, epoch);

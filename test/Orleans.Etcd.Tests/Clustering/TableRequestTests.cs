@@ -104,6 +104,8 @@ public abstract partial class TableRequestTests(SharedEtcd etcd)
         var cluster = await Cluster.CreateAsync(etcd, heartbeatAge: heartbeatAge);
         await cluster.First.InsertAsync([.. Enumerable.Range(1, 5).Select(i => Silos.Entry(i))]);
         // Each table's watch has read what there is: none does so while something is counted.
+        await cluster.First.View.FirstAsync(CancellationToken.None);
+        await cluster.Second.View.FirstAsync(CancellationToken.None);
         await WatchesAsync(2);
         return cluster;
     }
