@@ -1,42 +1,43 @@
+using Microsoft.Extensions.Logging.Abstractions;
 using Orleans.Etcd.Testing;
 
 namespace Orleans.Etcd.Benchmarks;
 
-/// <summary>Leases such as sessions and silos have, all renewed by one process, which in production has one or two of them.</summary>
+/// <summary>Lock sessions, each with its lease, its key and its watch, all in one process, which in production has one.</summary>
 internal sealed class GrowingSessions(EtcdConnection etcd) : IGrowing
 {
     private const int AtOnce = 64;
-    // That of a lock session, by default.
+    // The default.
     private static readonly TimeSpan Ttl = TimeSpan.FromSeconds(15);
 
-    private readonly List<EtcdLease> _leases = [];
+    private readonly SessionStore _store = new(etcd, "growing");
+    private readonly List<LockSession> _sessions = [];
 
-    public IReadOnlyList<Contender> Operations => [new("grant + revoke of one more", GrantAndRevokeAsync)];
+    public IReadOnlyList<Contender> Operations => [new("open + close of one more", async () => await (await OpenAsync(CancellationToken.None)).DisposeAsync())];
 
     public static async Task<IGrowing> StartAsync(EtcdServer server, BareEtcd bare, CancellationToken cancellationToken)
     {
         var growing = new GrowingSessions(BenchmarkEtcd.Connect(server));
-        await growing.GrantAndRevokeAsync();
+        await growing.Operations[0].Operation();
         return growing;
     }
 
     public async Task FillAsync(int count, CancellationToken cancellationToken)
     {
         foreach (var numbers in Enumerable.Range(0, count).Chunk(AtOnce))
-            _leases.AddRange(await Task.WhenAll(numbers.Select(_ => etcd.Leases.GrantAsync(Ttl, cancellationToken))));
+            _sessions.AddRange(await Task.WhenAll(numbers.Select(_ => OpenAsync(cancellationToken))));
     }
 
     public async ValueTask DisposeAsync()
     {
-        var lost = _leases.Count(lease => lease.HasEnded);
+        var lost = _sessions.Count(session => session.HasEnded);
+        foreach (var some in _sessions.Chunk(AtOnce))
+            await Task.WhenAll(some.Select(session => session.DisposeAsync().AsTask()));
         await etcd.DisposeAsync();
         if (lost > 0)
-            throw new InvalidOperationException($"{lost} of {_leases.Count} leases were lost while they were renewed.");
+            throw new InvalidOperationException($"{lost} of {_sessions.Count} sessions were lost while they were renewed.");
     }
 
-    private async Task GrantAndRevokeAsync()
-    {
-        var lease = await etcd.Leases.GrantAsync(Ttl, CancellationToken.None);
-        await lease.RevokeAsync();
-    }
+    private async Task<LockSession> OpenAsync(CancellationToken cancellationToken) =>
+        new(await EtcdSessionLink.OpenAsync(_store, Ttl, "benchmark", cancellationToken), TimeProvider.System, NullLogger.Instance);
 }

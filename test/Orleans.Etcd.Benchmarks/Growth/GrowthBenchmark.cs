@@ -46,9 +46,10 @@ internal sealed class GrowthBenchmark : IBenchmark
         await using var server = await BenchmarkEtcd.StartAsync(cancellationToken);
         using var bare = new BareEtcd(server);
         await using var things = await kind.StartAsync(server, bare, cancellationToken);
-        var (ours, theirs) = (await OurMemoryAsync(settings, cancellationToken), await bare.ResidentBytesAsync(cancellationToken));
+        var before = await MemoryAsync(bare, settings, cancellationToken);
         await things.FillAsync(size, cancellationToken);
-        var grown = new Grown(await OurMemoryAsync(settings, cancellationToken) - ours, await bare.ResidentBytesAsync(cancellationToken) - theirs, []);
+        var after = await MemoryAsync(bare, settings, cancellationToken);
+        var grown = new Grown(new Memory(after.Heap - before.Heap, after.WorkingSet - before.WorkingSet, after.Etcd - before.Etcd), []);
         var count = settings.Operations(Operations);
         foreach (var operation in things.Operations)
         {
@@ -60,16 +61,19 @@ internal sealed class GrowthBenchmark : IBenchmark
     }
 
     /// <summary>
-    /// The heap of this process, once it does not shrink any more: what was only needed to make the things goes, and what is
+    /// Once the heap of this process does not shrink any more: what was only needed to make the things goes, and what is
     /// left of the pass before, which may be as large as what this one makes.
     /// </summary>
-    private static async Task<double> OurMemoryAsync(Settings settings, CancellationToken cancellationToken)
+    private static async Task<Memory> MemoryAsync(BareEtcd bare, Settings settings, CancellationToken cancellationToken)
     {
         for (var before = double.MaxValue; ;)
         {
+            // Of this kind what is free goes back to the system too.
+            GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
+            GC.WaitForPendingFinalizers();
             var now = (double)GC.GetTotalMemory(forceFullCollection: true);
             if (settings.Quick || before - now < Mebibyte / 4)
-                return now;
+                return new Memory(now, Environment.WorkingSet, await bare.ResidentBytesAsync(cancellationToken));
             before = now;
             await Task.Delay(Settling, cancellationToken);
         }
@@ -88,15 +92,24 @@ internal sealed class GrowthBenchmark : IBenchmark
         }
 
         var most = found.Keys.Max();
-        var thousands = most / 1000.0;
-        contest.Add($"{kind.Name}: heap of this process", "MiB_per_1000", Label(most), null, [.. found[most].Select(pass => pass.OurBytes / Mebibyte / thousands)], []);
-        contest.Add($"{kind.Name}: resident memory of etcd", "MiB_per_1000", Label(most), null, [.. found[most].Select(pass => pass.EtcdBytes / Mebibyte / thousands)], []);
+        foreach (var (what, bytes) in new (string, Func<Memory, double>)[]
+        {
+            ("heap of this process", memory => memory.Heap),
+            ("working set of this process", memory => memory.WorkingSet),
+            ("resident memory of etcd", memory => memory.Etcd),
+        })
+        {
+            contest.Add($"{kind.Name}: {what}", "MiB_per_1000", Label(most), null, [.. found[most].Select(pass => bytes(pass.Memory) / Mebibyte / (most / 1000.0))], []);
+        }
     }
 
     private static double[] Of(List<Grown> passes, string operation) => [.. passes.Select(pass => pass.Microseconds[operation])];
 
     private static string Label(int size) => size.ToString(CultureInfo.InvariantCulture);
 
-    /// <summary>Of one pass: by how much the heap of this process and etcd's memory grew, and the median of each operation.</summary>
-    private sealed record Grown(double OurBytes, double EtcdBytes, Dictionary<string, double> Microseconds);
+    /// <summary>Bytes.</summary>
+    private sealed record Memory(double Heap, double WorkingSet, double Etcd);
+
+    /// <summary>Of one pass: by how much each memory grew, and the median of each operation.</summary>
+    private sealed record Grown(Memory Memory, Dictionary<string, double> Microseconds);
 }

@@ -55,8 +55,23 @@ internal sealed class Contest(string benchmark, Settings settings, Report report
     /// </summary>
     public async Task<Figure[]> RatesAsync(string @case, Crowd ours, Crowd[] others, CancellationToken cancellationToken)
     {
-        var rates = await Race.RoundsAsync([ours, .. others], settings, async (crowd, _) => (await Race.RunAsync(crowd.Runners, settings, cancellationToken)).PerSecond);
+        var rates = await Race.RoundsAsync([ours, .. others], settings, (crowd, _) => RaceAsync(crowd, cancellationToken));
         return [.. others.Select(other => Add(@case, "per_s", ours.Name, other.Name, rates[ours], rates[other]))];
+    }
+
+    private async Task<double> RaceAsync(Crowd crowd, CancellationToken cancellationToken)
+    {
+        using var over = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
+        var meanwhile = crowd.MeanwhileAsync(over.Token);
+        try
+        {
+            return (await Race.RunAsync(crowd.Runners, settings, cancellationToken)).PerSecond;
+        }
+        finally
+        {
+            await over.CancelAsync();
+            await meanwhile;
+        }
     }
 
     /// <summary>Reports something counted or measured by other means, one value a round.</summary>
@@ -67,4 +82,13 @@ internal sealed class Contest(string benchmark, Settings settings, Report report
 /// <summary>Many that do the same thing at the same time.</summary>
 /// <param name="Name">As it appears in the report.</param>
 /// <param name="Runners">What each of them does over and over.</param>
-internal sealed record Crowd(string Name, Func<Task>[] Runners);
+internal sealed record Crowd(string Name, Func<Task>[] Runners)
+{
+    /// <summary>How many are in flight where nothing asks for another number.</summary>
+    public const int Usual = 64;
+
+    public static Crowd Of(Contender one) => new(one.Name, [.. Enumerable.Repeat(one.Operation, Usual)]);
+
+    /// <summary>What somebody else does all the while, until it is told to end.</summary>
+    public Func<CancellationToken, Task> MeanwhileAsync { get; init; } = static _ => Task.CompletedTask;
+}

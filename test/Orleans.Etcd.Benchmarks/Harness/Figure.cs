@@ -25,13 +25,21 @@ internal sealed record Figure(
 {
     public const string Nobody = "none";
 
+    /// <summary>Ours of each round; empty where this was read from a file.</summary>
+    [JsonIgnore]
+    public IReadOnlyList<double> Ours { get; init; } = [];
+
+    /// <summary>Theirs, likewise.</summary>
+    [JsonIgnore]
+    public IReadOnlyList<double> Theirs { get; init; } = [];
+
     public static Figure From(string benchmark, string @case, string metric, string subject, string? against, IReadOnlyList<double> ours, IReadOnlyList<double> theirs)
     {
-        var alone = new Figure(benchmark, @case, metric, subject, against ?? Nobody, Median(ours), ours.Min(), ours.Max(), null, null, null, null, null, null, ours.Count);
+        var alone = new Figure(benchmark, @case, metric, subject, against ?? Nobody, Median(ours), ours.Min(), ours.Max(), null, null, null, null, null, null, ours.Count) { Ours = ours };
         if (against is null)
             return alone;
         var ratios = ours.Zip(theirs).Where(pair => pair.Second != 0).Select(pair => pair.First / pair.Second).ToArray();
-        var compared = alone with { TheirsMedian = Median(theirs), TheirsMin = theirs.Min(), TheirsMax = theirs.Max() };
+        var compared = alone with { TheirsMedian = Median(theirs), TheirsMin = theirs.Min(), TheirsMax = theirs.Max(), Theirs = theirs };
         return ratios.Length == 0
             ? compared
             : compared with { RatioMedian = Median(ratios), RatioMin = ratios.Min(), RatioMax = ratios.Max(), Rounds = ratios.Length };

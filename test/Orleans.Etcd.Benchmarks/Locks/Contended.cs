@@ -8,7 +8,7 @@ namespace Orleans.Etcd.Benchmarks;
 /// Many that want one lock all the time: how often it is had, how often and how fast it changes hands, and whether all get
 /// their share. Beside them deletes of single keys, one after another, of which a hand-over needs one at least.
 /// </summary>
-internal sealed class Contended(Contest contest, BareEtcd bare, LockHost host, LockPeers peers)
+internal sealed class Contended(Contest contest, BareEtcd bare, LockHost host, LockHost cluster, LockPeers peers)
 {
     private const int Most = 64;
     private const int OfGoals = 16;
@@ -29,9 +29,9 @@ internal sealed class Contended(Contest contest, BareEtcd bare, LockHost host, L
     private async Task RunAsync(int contenders, CancellationToken cancellationToken)
     {
         var @case = $"contended-{contenders}";
-        LockPeer[] ours = [host.Silo, host.Client];
+        LockPeer[] ours = [host.Silo, host.Client, cluster.Spread];
         var deletes = new BareDeletes(bare);
-        object[] racers = [.. ours, .. peers.All.Where(peer => peer.MostAtOnce >= contenders), deletes];
+        object[] racers = [.. ours, .. peers.All.Where(peer => peer.MostWaiting >= contenders), deletes];
         var results = await Race.RoundsAsync(racers, contest.Settings, (racer, round) => racer is LockPeer peer
             ? RaceAsync(peer, contenders, Name(peer, contenders, round), cancellationToken)
             : Outcome.OfAsync(deletes, contest.Settings, cancellationToken));

@@ -8,8 +8,8 @@ internal delegate Task<IAsyncDisposable> Acquire(string name);
 /// <param name="OpenAsync">What one contender needs, such as a session of its own.</param>
 internal sealed record LockPeer(string Name, Func<Task<Acquire>> OpenAsync)
 {
-    /// <summary>How many locks at once it can be asked for on this machine, where that is limited.</summary>
-    public int MostAtOnce { get; init; } = int.MaxValue;
+    /// <summary>How many can wait for a lock at once on this machine, where that is limited.</summary>
+    public int MostWaiting { get; init; } = int.MaxValue;
 
     /// <summary>One that acquires and releases a lock, one whose name is the same each time or always another.</summary>
     public async Task<Contender> CycleAsync(Func<string> name)

@@ -70,7 +70,7 @@ internal sealed class LockPeers : IAsyncDisposable
             _all.Add(new LockPeer("DistributedLock.Postgres", () => Task.FromResult<Acquire>(async key =>
                 await new PostgresDistributedLock(new PostgresAdvisoryLockKey(key, allowHashing: true), server.ConnectionString).AcquireAsync()))
             {
-                MostAtOnce = MostConnections,
+                MostWaiting = MostConnections,
             });
         }
         catch (Exception exception) when (exception is PostgresServerException or EtcdServerException)

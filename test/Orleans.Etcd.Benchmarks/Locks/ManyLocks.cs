@@ -12,9 +12,7 @@ internal sealed class ManyLocks(Contest contest, BareEtcd bare, LockHost host, L
         var writes = new BareWrites(bare);
         LockPeer[] ours = [host.Silo, host.Client];
         var (both, puts) = (writes.PutAndDelete, writes.Put);
-        LockPeer[] others = [both, writes.Transactions, .. peers.All.Where(peer => peer.MostAtOnce >= InFlight)];
-        foreach (var peer in peers.All.Where(peer => peer.MostAtOnce < InFlight))
-            contest.Report.Note($"{Case}: {peer.Name} is left out: it can be asked for {peer.MostAtOnce} locks at once.");
+        LockPeer[] others = [both, writes.Transactions, .. peers.All];
         var results = await Race.RoundsAsync([.. ours, .. others, puts], contest.Settings, (peer, _) => RaceAsync(peer, cancellationToken));
         foreach (var our in ours)
         {

@@ -28,6 +28,8 @@ internal sealed class GatewayReads(Contest contest, BareEtcd bare, EtcdConnectio
             });
             var figures = await contest.CompareAsync($"GetGateways {Gateways}", 200, ours, [.. others], cancellationToken);
             var microseconds = figures[0].OursMedian * 1000;
+            await contest.RatesAsync(
+                $"GetGateways {Gateways}, {Crowd.Usual} in flight", Crowd.Of(ours), [.. others.Select(other => Crowd.Of(other))], cancellationToken);
             contest.Report.Goal($"GetGateways of {Gateways}: under {LimitMicroseconds} µs", microseconds < LimitMicroseconds, FormattableString.Invariant($"{microseconds:0.##} µs"));
         }
         finally

@@ -5,7 +5,7 @@ namespace Orleans.Etcd.Benchmarks;
 /// <summary>ReadAll of tables that have not changed, and of those whose every row has, from 10 rows to 3,000.</summary>
 internal sealed class MembershipReads(Contest contest, BareEtcd bare, EtcdConnection etcd, PeerStores stores)
 {
-    private const int InFlight = 64;
+    private static readonly TimeSpan ChangeEvery = TimeSpan.FromMilliseconds(100);
     private const double Limit = 1.15;
 
     private int[] Sizes => contest.Settings.Quick ? [10, 100] : [10, 100, 1000, 3000];
@@ -55,7 +55,7 @@ internal sealed class MembershipReads(Contest contest, BareEtcd bare, EtcdConnec
         foreach (var figure in figures.Skip(1))
             contest.Report.RatioGoal($"{@case}, against {figure.Against}", figure, 1);
         await contest.RatesAsync(
-            $"{@case}, {InFlight} in flight", Crowd(ours), [.. new[] { bareRange }.Concat(peers).Select(Crowd)], cancellationToken);
+            $"{@case}, {Crowd.Usual} in flight", Crowd.Of(ours), [.. new[] { bareRange }.Concat(peers).Select(Crowd.Of)], cancellationToken);
     }
 
     /// <summary>
@@ -72,8 +72,6 @@ internal sealed class MembershipReads(Contest contest, BareEtcd bare, EtcdConnec
         await contest.CompareAsync($"ReadAll {rows}, unchanged, heartbeats anew", Operations(rows), ReadAll(table, rows), [heartbeats, all, .. peers], cancellationToken);
     }
 
-    private static Crowd Crowd(Contender one) => new(one.Name, [.. Enumerable.Repeat(one.Operation, InFlight)]);
-
     /// <summary>
     /// Every row and the version are rewritten before each read, whoever reads: each store has just written what is read.
     /// Without a watch each row has to come from etcd with the read itself; with one, as in a silo, the watch may have
@@ -89,19 +87,33 @@ internal sealed class MembershipReads(Contest contest, BareEtcd bare, EtcdConnec
         await using var table = watched ? await ours.OpenWatchedAsync(cancellationToken) : ours.Open();
         Task Rewrite() => theirs.RewriteAsync(cancellationToken);
         var @case = watched ? $"ReadAll {rows}, all changed, watched" : $"ReadAll {rows}, all changed";
-        var figures = await contest.CompareAsync(
-            @case,
-            Operations(rows) / 4,
-            ReadAll(table, rows) with { Prepare = () => ours.RewriteAsync(cancellationToken) },
-            [
-                new Contender("bare range of the rows", async () => await bare.KV.RangeAsync(theirs.Layout.Range)) { Prepare = Rewrite },
-                new Contender("bare range of rows and heartbeats", async () => await bare.KV.TxnAsync(theirs.ReadAllRequest)) { Prepare = Rewrite },
-                .. peers,
-            ],
-            cancellationToken);
-        if (rows == GoalRows)
-            contest.Report.RatioGoal($"{@case}, against a {figures[0].Against}", figures[0], Limit);
+        var reader = ReadAll(table, rows) with { Prepare = () => ours.RewriteAsync(cancellationToken) };
+        Contender[] others =
+        [
+            new("bare range of the rows", async () => await bare.KV.RangeAsync(theirs.Layout.Range)) { Prepare = Rewrite },
+            new("bare range of rows and heartbeats", async () => await bare.KV.TxnAsync(theirs.ReadAllRequest)) { Prepare = Rewrite },
+            .. peers,
+        ];
+        var figures = await contest.CompareAsync(@case, Operations(rows) / 4, reader, others, cancellationToken);
+        if (rows != GoalRows)
+            return;
+        contest.Report.RatioGoal($"{@case}, against a {figures[0].Against}", figures[0], Limit);
+        await contest.RatesAsync(
+            $"{@case} every {ChangeEvery.TotalMilliseconds} ms, {Crowd.Usual} in flight", Changing(reader), [.. others.Select(Changing)], cancellationToken);
     }
+
+    /// <summary>Many that read while every row changes again and again.</summary>
+    private static Crowd Changing(Contender reader) => Crowd.Of(reader) with
+    {
+        MeanwhileAsync = async over =>
+        {
+            while (!over.IsCancellationRequested)
+            {
+                await reader.Prepare();
+                await Task.Delay(ChangeEvery, over).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+        },
+    };
 
     private static Contender ReadAll(EtcdMembershipTable table, int rows) => new("ReadAll", async () =>
     {
