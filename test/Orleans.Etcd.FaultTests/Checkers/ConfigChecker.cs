@@ -48,12 +48,13 @@ internal static class ConfigChecker
     /// <param name="log">What etcd did.</param>
     /// <param name="operations">What was asked and answered.</param>
     /// <param name="compacted">Up to where etcd has forgotten its history in the end.</param>
-    /// <param name="calmFrom">From when on nobody's view may be old any more.</param>
+    /// <param name="recentFrom">From when on nobody's view may be older than this.</param>
+    /// <param name="oldest">How old, then; the time in which everything has to recover where it is null.</param>
     /// <param name="recorded">The values that the records of earlier commits held in the beginning.</param>
-    public static IEnumerable<string> Check(LogPart log, IReadOnlyList<ConfigOperation> operations, long compacted = 0, long calmFrom = long.MaxValue, IReadOnlyCollection<string>? recorded = null)
+    public static IEnumerable<string> Check(LogPart log, IReadOnlyList<ConfigOperation> operations, long compacted = 0, long recentFrom = long.MaxValue, TimeSpan? oldest = null, IReadOnlyCollection<string>? recorded = null)
     {
         var answered = operations.Where(operation => operation.Outcome == Outcome.Ok && !operation.Conflicted).ToArray();
-        return [.. Commits(log, answered), .. Unanswered(log, operations), .. NotDone(log, operations), .. Reads(log, answered), .. Back(answered), .. Old(log, answered, calmFrom), .. Rollbacks(log, answered), .. RealTime(answered), .. Twice(log, operations, compacted, recorded ?? [])];
+        return [.. Commits(log, answered), .. Unanswered(log, operations), .. NotDone(log, operations), .. Reads(log, answered), .. Back(answered), .. Old(log, answered, recentFrom, oldest ?? Runs.FaultRun.RecoveryLimit), .. Rollbacks(log, answered), .. RealTime(answered), .. Twice(log, operations, compacted, recorded ?? [])];
     }
 
     private static IEnumerable<string> Commits(LogPart log, ConfigOperation[] answered)
@@ -101,8 +102,9 @@ internal static class ConfigChecker
 
     private static IEnumerable<string> Reads(LogPart log, ConfigOperation[] answered) =>
         from read in answered
-        where read.IsRead && read.Revision >= log.InitialRevision
-        let there = log.StateAt(read.Revision)
+        where read.IsRead
+        // What was there when the log began was there since before it.
+        let there = log.StateAt(Math.Max(read.Revision, log.InitialRevision))
         where there.Count != read.Values.Count || !there.All(pair => read.Values.TryGetValue(pair.Key, out var value) && value == pair.Value)
         select $"{Text(read)} is not what was there";
 
@@ -111,10 +113,10 @@ internal static class ConfigChecker
         answered.Where(read => read.IsRead && read.Revision < read.AtLeast).Select(read => $"{Text(read)}, and was to show {read.AtLeast}");
 
     /// <summary>Once all is calm a view is not older than the time in which everything has to recover.</summary>
-    private static IEnumerable<string> Old(LogPart log, ConfigOperation[] answered, long calmFrom) =>
+    private static IEnumerable<string> Old(LogPart log, ConfigOperation[] answered, long recentFrom, TimeSpan oldest) =>
         from read in answered
-        where read.IsRead && read.Invoked >= calmFrom
-        let known = log.Revisions.TakeWhile(revision => revision.Heard < read.Invoked - Runs.FaultRun.RecoveryLimit.Micros()).LastOrDefault()
+        where read.IsRead && read.Invoked >= recentFrom
+        let known = log.Revisions.TakeWhile(revision => revision.Heard < read.Invoked - oldest.Micros()).LastOrDefault()
         where known is not null && read.Revision < known.Number
         select $"{Text(read)}, though {known.Number} had been written long before";
 

@@ -33,6 +33,13 @@ internal static class HoldChecker
         }
     }
 
+    /// <summary>Where nothing was done to anybody, nobody is told of a loss.</summary>
+    public static void CheckUndisturbed(IEnumerable<Hold> holds, Findings findings)
+    {
+        foreach (var hold in holds.Where(hold => hold.Told is not null))
+            findings.Violated($"{hold} was told to be lost without any fault");
+    }
+
     /// <summary>Whoever held on to what was gone is told, in time.</summary>
     private static void CheckTold(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, Func<long, bool> mayRevoke, Findings findings, IReadOnlyCollection<long> thawed, Func<long, TimeSpan> toldWithin)
     {
@@ -51,7 +58,7 @@ internal static class HoldChecker
             else if (hold.Until > gone && !mayRevoke(gone))
                 findings.Violated($"{hold} was believed in for {(hold.Until - gone) / 1e3:0.0} ms after it was gone");
             else if (hold.Until > gone)
-                findings.Count(late <= RevokedToldWithin ? "holders whose live lease was taken away, told within 1 s" : "holders whose live lease was taken away, told within its TTL, with etcd away");
+                findings.Count($"holders whose live lease was taken away, {(hold.Told is null ? "done before they were told," : "told")} {(late <= RevokedToldWithin ? "within 1 s" : "within its TTL, with etcd away")}");
         }
     }
 

@@ -58,6 +58,14 @@ public sealed class HoldCheckerTests
     }
 
     [Fact]
+    public void LossWithoutAFault_IsFound()
+    {
+        Findings findings = new();
+        HoldChecker.CheckUndisturbed([Lock(1, 0, 10, 20), Lock(2, 0, 30, 40) with { Told = 35 }], findings);
+        Assert.Contains("Token = 2", Assert.Single(findings.Violations), StringComparison.Ordinal);
+    }
+
+    [Fact]
     public void LossThatNobodyElseSaw_IsToldAllTheSame()
     {
         Assert.Empty(Findings(true, Taken(1, 20), Lock(1, 0, 10, 18) with { Told = 30, Ended = 2_000_000 }).Violations);

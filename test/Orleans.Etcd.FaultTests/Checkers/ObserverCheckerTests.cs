@@ -87,11 +87,15 @@ public sealed class ObserverCheckerTests
         Assert.Empty(ConfigChecker.Check(Log, [read with { Action = "read back", AtLeast = 13 }]));
         Assert.NotEmpty(ConfigChecker.Check(Log, [read with { Action = "read back", AtLeast = 14 }]));
         Assert.NotEmpty(ConfigChecker.Check(Log, [read with { Action = "read back", Revision = 14 }]));
+        // What has not been written since the log began was there then.
+        Assert.Empty(ConfigChecker.Check(Log, [read with { Revision = 7, Values = Changes(("a", "1")) }]));
+        Assert.NotEmpty(ConfigChecker.Check(Log, [read with { Revision = 0, Values = Changes() }]));
         // 14 had been there for six seconds.
         var late = read with { Invoked = 6_000_014 };
         Assert.Empty(ConfigChecker.Check(Log, [late]));
-        Assert.Empty(ConfigChecker.Check(Log, [read with { Invoked = 4_000_000 }], calmFrom: 0));
-        Assert.NotEmpty(ConfigChecker.Check(Log, [late], calmFrom: 0));
+        Assert.Empty(ConfigChecker.Check(Log, [read with { Invoked = 4_000_000 }], recentFrom: 0));
+        Assert.NotEmpty(ConfigChecker.Check(Log, [late], recentFrom: 0));
+        Assert.Empty(ConfigChecker.Check(Log, [late], recentFrom: 0, oldest: TimeSpan.FromSeconds(60)));
     }
 
     [Fact]
@@ -149,8 +153,8 @@ public sealed class ObserverCheckerTests
         // What was there three seconds ago is too old once all is calm.
         (long, ImmutableSortedSet<string>)[] old = [(3_000_004, both), (3_000_005, other)];
         Assert.Empty(TableWorkload.CheckGateways(rows, old));
-        Assert.NotEmpty(TableWorkload.CheckGateways(rows, old, calmFrom: 3_000_000));
-        Assert.Empty(TableWorkload.CheckGateways(rows, [(1_000_004, both), (3_000_005, other)], calmFrom: 0));
+        Assert.NotEmpty(TableWorkload.CheckGateways(rows, old, at => at >= 3_000_000 ? TimeSpan.FromSeconds(2) : null));
+        Assert.Empty(TableWorkload.CheckGateways(rows, [(1_000_004, both), (3_000_005, other)], _ => TimeSpan.FromSeconds(2)));
         static (long, ImmutableSortedSet<string>)[] Lists(params ImmutableSortedSet<string>[] lists) => [.. lists.Select(list => (0L, list))];
     }
 

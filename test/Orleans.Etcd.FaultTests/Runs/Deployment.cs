@@ -35,6 +35,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     private readonly ConcurrentDictionary<string, long> _mayDie = [];
     private readonly long[] _frozen;
     private readonly ConcurrentBag<long> _thawed = [];
+    private readonly ConcurrentQueue<(long At, long Revision)> _compactions = [];
 
     private Deployment(IMemberNetwork network, EtcdCluster etcd, int silos)
     {
@@ -60,7 +61,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     public ReferenceLog? Log { get; set; }
 
     /// <summary>Up to where etcd has forgotten its history.</summary>
-    public long Compacted { get; private set; }
+    public long Compacted => CompactedBy(long.MaxValue);
 
     /// <summary>Silos, by address, that a fault of this run killed or froze, and when: from then on others may take them for dead.</summary>
     public IReadOnlyDictionary<string, long> Attacked => _attacked;
@@ -117,7 +118,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     public void Begin(ReferenceLog log)
     {
         Log = log;
-        Compacted = 0;
+        _compactions.Clear();
         _attacked.Clear();
         _mayDie.Clear();
         _thawed.Clear();
@@ -188,6 +189,9 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         }
     }
 
+    /// <summary>Up to where it may have forgotten it by a moment.</summary>
+    public long CompactedBy(long moment) => _compactions.Where(compaction => compaction.At <= moment).Select(compaction => compaction.Revision).DefaultIfEmpty().Max();
+
     public async Task CompactAsync()
     {
         if (Log is not { } log)
@@ -195,7 +199,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         var leader = await Etcd.GetLeaderAsync();
         var revision = log.Known;
         // Before it is answered: etcd may do it and not come to say so.
-        Compacted = revision;
+        _compactions.Enqueue((MonotonicClock.Now, revision));
         await leader.CompactAsync(revision);
         Note($"compacted at {revision}");
     }

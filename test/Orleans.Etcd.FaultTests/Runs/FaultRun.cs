@@ -68,7 +68,7 @@ internal sealed class FaultRun
             LockWorkload.Locks(_deployment, _seed),
             LockWorkload.Semaphores(_deployment, _seed),
             LockWorkload.ReadersAndWriters(_deployment, _seed),
-            LockWorkload.HeldForLong(_deployment, _seed),
+            .. LockWorkload.HeldForLong(_deployment, _seed),
             new EachPlaceWorkload(_deployment, _seed),
             new ConfigWorkload(_deployment, _seed),
             new ClusterWorkload(_deployment, _seed),

@@ -124,7 +124,7 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
             findings.Violated($"config, by others: {fault}");
         foreach (var (where, told) in _observers)
         {
-            foreach (var fault in ObserverChecker.Check(log, told, _last, mayReadAnew: step => step.Previous <= Deployment.Compacted || step.At >= attacked))
+            foreach (var fault in ObserverChecker.Check(log, told, _last, mayReadAnew: step => step.Previous <= Deployment.CompactedBy(step.At) || step.At >= attacked))
                 findings.Violated($"config, {where}: {fault}");
             findings.Count("config revisions told", told.Count(step => !step.IsSnapshot));
             findings.Count("config snapshots told", told.Count(step => step.IsSnapshot));
@@ -140,7 +140,7 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
                 CheckTimes(where, told, findings, facts);
         }
 
-        foreach (var fault in ConfigChecker.Check(log, [.. History.Steps.OfType<ConfigOperation>()], Deployment.Compacted, facts.CalmFrom, Recorded(facts)))
+        foreach (var fault in ConfigChecker.Check(log, [.. History.Steps.OfType<ConfigOperation>()], Deployment.Compacted, facts.RecentFrom, facts.Recovery, Recorded(facts)))
             findings.Violated($"config: {fault}");
     }
 

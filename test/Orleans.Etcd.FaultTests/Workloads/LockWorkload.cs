@@ -50,14 +50,20 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
 
     public static LockWorkload ReadersAndWriters(Deployment deployment, int seed) => new(deployment, seed, "reader-writer lock", "rwlocks", [HoldKind.Read, HoldKind.Write, HoldKind.Read]);
 
-    public static LockWorkload HeldForLong(Deployment deployment, int seed) => new(deployment, seed, "lock held for long", "locks", [HoldKind.Lock], Longest);
+    /// <summary>Of each kind one that is held for long.</summary>
+    public static IEnumerable<LockWorkload> HeldForLong(Deployment deployment, int seed) =>
+    [
+        new(deployment, seed, "lock held for long", "locks", [HoldKind.Lock], Longest),
+        new(deployment, seed, "semaphore held for long", "semaphores", [HoldKind.Semaphore], Longest),
+        new(deployment, seed, "reader-writer lock held for long", "rwlocks", [HoldKind.Read, HoldKind.Write, HoldKind.Read], Longest),
+    ];
 
     public override Task StartAsync()
     {
         var clients = Deployment.Clients;
         _etcd = Deployment.Connect();
-        // What is behind a lock that is held for long is in etcd, behind the fence that the library offers.
-        _ledger = IsHeldForLong ? new EtcdLedger(_etcd, _lock, $"{Deployment.KeyRoot}{_lock}", History, _calls) : new LockLedger(history: History);
+        // What is behind a lock that is held for long is in etcd, behind the fence that the library offers, and which fits no readers.
+        _ledger = IsHeldForLong && kinds is [HoldKind.Lock] ? new EtcdLedger(_etcd, _lock, $"{Deployment.KeyRoot}{_lock}", History, _calls) : new LockLedger(history: History);
         _reference = clients[0].CreateObjectReference<ILockLedger>(_ledger);
         foreach (var (client, number) in clients.Select((client, number) => (client, number)))
         {
@@ -113,6 +119,8 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
         // It puts up with failures for longer than anybody waits here.
         foreach (var (_, where, problem) in ledger.Failures.Where(one => one.At >= facts.Began && (one.Where != LockWork.InSilo || !facts.Schedule.AttacksSilos)))
             findings.Violated($"{History.Name} in {where} could not be had, and its wait was not over: {problem}");
+        if (facts.Schedule.Kind == ScheduleKind.Control)
+            HoldChecker.CheckUndisturbed(ledger.Holds, findings);
         if (facts.Schedule.Kind == ScheduleKind.Control && ledger.Refused > 0)
             findings.Violated($"{History.Name}: {ledger.Refused} tokens were refused without any fault");
 

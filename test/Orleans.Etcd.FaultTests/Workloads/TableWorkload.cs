@@ -111,16 +111,16 @@ internal sealed class TableWorkload(Deployment deployment, int seed) : Workload(
         }
 
         var log = facts.Log.Under(EtcdKeys.Silos(EtcdKeys.Cluster(EtcdOptions.DefaultKeyPrefix, Cluster.ServiceId, Cluster.ClusterId)));
-        foreach (var fault in CheckGateways(log, _lists, facts.CalmFrom))
+        foreach (var fault in CheckGateways(log, _lists, at => at >= facts.CalmFrom ? Oldest : at >= facts.RecentFrom ? facts.Recovery : null))
             findings.Violated(fault);
         findings.Count("gateway lists read", _lists.Count);
     }
 
     /// <summary>
-    /// Each list is one that there was, in the order in which they were, and the last is the last; once all is calm none is older than
-    /// the client's own list may be.
+    /// Each list is one that there was, in the order in which they were, and the last is the last; none is older than a list may be at
+    /// its moment.
     /// </summary>
-    public static IEnumerable<string> CheckGateways(LogPart log, IReadOnlyList<(long At, ImmutableSortedSet<string> Gateways)> lists, long calmFrom = long.MaxValue)
+    public static IEnumerable<string> CheckGateways(LogPart log, IReadOnlyList<(long At, ImmutableSortedSet<string> Gateways)> lists, Func<long, TimeSpan?>? oldest = null)
     {
         var rows = log.Initial.ToDictionary();
         var states = new List<ImmutableSortedSet<string>> { Gateways(rows) };
@@ -133,8 +133,8 @@ internal sealed class TableWorkload(Deployment deployment, int seed) : Workload(
         var at = 0;
         foreach (var (moment, list) in lists)
         {
-            if (moment >= calmFrom)
-                at = Math.Max(at, log.Revisions.TakeWhile(revision => revision.Heard < moment - Oldest.Micros()).Count());
+            if (oldest?.Invoke(moment) is { } age)
+                at = Math.Max(at, log.Revisions.TakeWhile(revision => revision.Heard < moment - age.Micros()).Count());
             while (at < states.Count && !states[at].SetEquals(list))
                 at++;
             if (at < states.Count)

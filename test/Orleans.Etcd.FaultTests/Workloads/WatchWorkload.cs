@@ -74,7 +74,7 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
         foreach (var (watcher, number) in _watchers.Select((watcher, number) => (watcher, number)))
         {
             var told = watcher.Told;
-            foreach (var fault in ObserverChecker.Check(log, told, mayReadAnew: step => step.Previous <= Deployment.Compacted))
+            foreach (var fault in ObserverChecker.Check(log, told, mayReadAnew: step => step.Previous <= Deployment.CompactedBy(step.At)))
                 findings.Violated($"watch {number}: {fault}");
             findings.Count("watched revisions", told.Count(step => !step.IsSnapshot));
             findings.Count("watches read anew", told.Count(step => step.IsSnapshot) - 1);
@@ -146,7 +146,7 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
                     ? batch.Snapshot.Values.ToDictionary(pair => Key(pair.Key), pair => (string?)pair.Value.Value.ToStringUtf8())
                     : batch.Changes.ToDictionary(change => Key(change.Key), change => change.Current?.Value.ToStringUtf8());
                 lock (_told)
-                    _told.Add(new ConfigStep(last, batch.Snapshot.Revision, batch.IsResync, changes));
+                    _told.Add(new ConfigStep(last, batch.Snapshot.Revision, batch.IsResync, changes) { At = MonotonicClock.Now });
                 last = batch.Snapshot.Revision;
                 _history.Add(new Step(_number, Capability) { Ended = MonotonicClock.Now });
                 _started.TrySetResult();

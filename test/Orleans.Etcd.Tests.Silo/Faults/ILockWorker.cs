@@ -184,7 +184,7 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, str
             if (kind is HoldKind.Lock or HoldKind.Write)
                 await AddAsync(handle.FencingToken, Believe);
             else
-                await Task.Delay(Random.Shared.Next(1, 8));
+                await HoldOnAsync(Believe);
             Believe();
         }
         catch (Exception exception) when (exception is OrleansException or TimeoutException or EtcdException)
@@ -203,18 +203,23 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, str
         }
     }
 
+    /// <summary>Now and then for as long as may be, which is longer than it may be believed in after its lease is gone.</summary>
+    private async Task HoldOnAsync(Action believe)
+    {
+        var time = longest * (Random.Shared.Next(4) == 0 ? 1 : Random.Shared.NextDouble() / 2);
+        for (var since = Stopwatch.StartNew(); since.Elapsed < time; await Task.Delay(10))
+            believe();
+        if (kind is HoldKind.Semaphore or HoldKind.Read || Random.Shared.Next(3) == 0)
+            await Task.Delay(Random.Shared.Next(1, 8));
+    }
+
     private async Task AddAsync(long token, Action believe)
     {
         var element = await ledger.NewElement().WaitAsync(LedgerTimeout);
         if (await ledger.Read(token).WaitAsync(LedgerTimeout) is not { } elements)
             return;
         believe();
-        // Now and then for as long as may be, which is longer than it may be believed in after its lease is gone.
-        var time = longest * (Random.Shared.Next(4) == 0 ? 1 : Random.Shared.NextDouble() / 2);
-        for (var since = Stopwatch.StartNew(); since.Elapsed < time; await Task.Delay(10))
-            believe();
-        if (Random.Shared.Next(3) == 0)
-            await Task.Delay(Random.Shared.Next(1, 5));
+        await HoldOnAsync(believe);
         believe();
         if (await ledger.Write(token, [.. elements, element]).WaitAsync(LedgerTimeout))
             await ledger.Added(element).WaitAsync(LedgerTimeout);
