@@ -36,7 +36,7 @@ internal sealed class ConfigFeed : IAsyncDisposable
     private readonly HashSet<Guid> _endedStreams = [];
     private long _bytes;
     private Known? _known;
-    private long _confirmed;
+    private Confirmed? _confirmed;
     private TaskCompletionSource _changed = NewChanged();
     private bool _ended;
 
@@ -68,16 +68,18 @@ internal sealed class ConfigFeed : IAsyncDisposable
     {
         var state = await AtLeastAsync(revision, cancellationToken).ConfigureAwait(false);
         // Or nothing of the namespace was changed at that revision, nor since the last one that was.
-        await LookAsync(known => known.State.Revision >= state.Revision || known.State.HasSameAs(state) ? known.State : null, cancellationToken).ConfigureAwait(false);
-        Confirm(state.Revision);
+        var shown = await LookAsync(known => known.State.Revision >= state.Revision || known.State.HasSameAs(state) ? known.State : null, cancellationToken).ConfigureAwait(false);
+        Confirm(shown, state.Revision);
     }
 
     /// <summary>The state at a revision or later; asks etcd itself where the view does not show it soon.</summary>
     /// <exception cref="EtcdException">etcd fails, or does not know the revision yet.</exception>
     public async Task<ConfigState> AtLeastAsync(long revision, CancellationToken cancellationToken)
     {
-        if (State is { } at && (at.Revision >= revision || Interlocked.Read(ref _confirmed) >= revision))
+        if (State is { } at && at.Revision >= revision)
             return at;
+        if (Volatile.Read(ref _confirmed) is { } confirmed && confirmed.Shown == State && confirmed.Later.Revision >= revision)
+            return confirmed.Later;
         using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
         if (await FirstAsync(cancellationToken).ConfigureAwait(false) is { } first && first.Revision >= revision)
             return first;
@@ -96,7 +98,7 @@ internal sealed class ConfigFeed : IAsyncDisposable
             throw new EtcdException(EtcdErrorCode.InvalidRequest, "Range", $"etcd is at revision {response.Header.Revision} and knows nothing of revision {revision} yet.", outcomeUnknown: false);
         var read = ConfigState.Apply(null, new RangeState().Replace(response)!, _layout, _logger).After;
         if (State is { } now && now.HasSameAs(read))
-            Confirm(read.Revision);
+            Confirm(now, read.Revision);
         return read;
     }
 
@@ -203,10 +205,15 @@ internal sealed class ConfigFeed : IAsyncDisposable
             return _endedStreams.Contains(stream);
     }
 
-    private void Confirm(long revision)
+    private void Confirm(ConfigState shown, long revision)
     {
+        if (revision <= shown.Revision)
+            return;
         lock (_lock)
-            _confirmed = Math.Max(_confirmed, revision);
+        {
+            if (_confirmed is not { } before || before.Shown != shown || before.Later.Revision < revision)
+                Volatile.Write(ref _confirmed, new Confirmed(shown, shown.At(revision)));
+        }
     }
 
     /// <summary>Looks, and again whenever there is something new. Nobody looks under a lock.</summary>
@@ -265,14 +272,10 @@ internal sealed class ConfigFeed : IAsyncDisposable
             (steps, _bytes) = ([], 0);
         }
 
-        if (!isSameStream)
+        if (!isSameStream && before is not null)
         {
             lock (_lock)
-            {
-                _confirmed = 0;
-                if (before is not null)
-                    _endedStreams.Add(before.Cursor.Stream);
-            }
+                _endedStreams.Add(before.Cursor.Stream);
         }
 
         Volatile.Write(ref _known, new Known(step.After, steps));
@@ -282,6 +285,12 @@ internal sealed class ConfigFeed : IAsyncDisposable
     private void Pulse() => Interlocked.Exchange(ref _changed, NewChanged()).TrySetResult();
 
     private static TaskCompletionSource NewChanged() => new(TaskCreationOptions.RunContinuationsAsynchronously);
+
+    /// <summary>
+    /// What the view shows, and that there was the same at a later revision, as etcd itself has said. Of what the view shows next that says
+    /// nothing: it may be from before that revision, and may have been changed back by then.
+    /// </summary>
+    private sealed record Confirmed(ConfigState Shown, ConfigState Later);
 
     /// <summary>A state, and the steps that led there.</summary>
     private sealed record Known(ConfigState State, ImmutableArray<ConfigDelta> Steps);

@@ -9,8 +9,8 @@ internal sealed partial class ConfigState
 {
     private static readonly ImmutableDictionary<string, ConfigValue> None = ImmutableDictionary.Create<string, ConfigValue>(StringComparer.Ordinal);
 
-    private ConfigState(Guid stream, RangeSnapshot of, ImmutableDictionary<string, ConfigValue> values, ImmutableSortedDictionary<string, ConfigOverlay> overlays) =>
-        (Cursor, Epoch, Values, Overlays) = (new ConfigCursor(stream, of.ClusterId, of.Revision), of.Epoch, values, overlays);
+    private ConfigState(ConfigCursor cursor, int epoch, ImmutableDictionary<string, ConfigValue> values, ImmutableSortedDictionary<string, ConfigOverlay> overlays) =>
+        (Cursor, Epoch, Values, Overlays) = (cursor, epoch, values, overlays);
 
     public ConfigCursor Cursor { get; }
 
@@ -57,7 +57,8 @@ internal sealed partial class ConfigState
             changedOverlays.Add(overlay);
         }
 
-        var after = new ConfigState(follows ? before!.Cursor.Stream : Guid.NewGuid(), batch.Snapshot, values, overlays);
+        var cursor = new ConfigCursor(follows ? before!.Cursor.Stream : Guid.NewGuid(), batch.Snapshot.ClusterId, batch.Snapshot.Revision);
+        var after = new ConfigState(cursor, batch.Snapshot.Epoch, values, overlays);
         return new ConfigDelta(before, after, changedValues, changedOverlays, size);
     }
 
@@ -75,6 +76,9 @@ internal sealed partial class ConfigState
 
         return Values.GetValueOrDefault(key);
     }
+
+    /// <summary>The same as it is at a later revision, by which there are the same writes.</summary>
+    public ConfigState At(long revision) => new(Cursor with { Revision = revision }, Epoch, Values, Overlays);
 
     /// <summary>Whether there are the same writes in both.</summary>
     public bool HasSameAs(ConfigState other) =>

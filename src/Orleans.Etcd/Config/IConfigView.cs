@@ -43,7 +43,10 @@ public interface IConfigView
     /// <inheritdoc cref="Get(string)" path="/exception" />
     ConfigSnapshot GetAll();
 
-    /// <summary>Waits until the namespace has been read, and shows a revision such as that of one's own commit.</summary>
+    /// <summary>
+    /// Waits until the namespace has been read, and shows a revision such as that of one's own commit. Where the view lags by more than half a
+    /// second, and what it shows had been changed and changed back by that revision, it may show the changes between once more.
+    /// </summary>
     /// <param name="minRevision">A revision at which the namespace was changed; default any.</param>
     /// <param name="cancellationToken">Ends the wait.</param>
     /// <returns>A task.</returns>

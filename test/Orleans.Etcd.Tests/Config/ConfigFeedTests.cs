@@ -1,5 +1,7 @@
 using System.Collections.Immutable;
+using System.Text;
 using Google.Protobuf;
+using Microsoft.Extensions.Logging;
 using Microsoft.Extensions.Logging.Abstractions;
 using Orleans.Etcd.Tests.Silo;
 using Orleans.Etcd.Tests.Testing;
@@ -491,7 +493,46 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
         await _feed.ReachAsync(made.Revision, CancellationToken.None).WaitAsync(TimeSpan.FromSeconds(5));
         Assert.True(_feed.State!.Revision < made.Revision);
         // And from then on at once.
-        Assert.Equal(_feed.State, await _feed.AtLeastAsync(made.Revision, CancellationToken.None));
+        var known = _feed.AtLeastAsync(made.Revision, CancellationToken.None);
+        Assert.True(known.IsCompletedSuccessfully);
+        Assert.Equal("1", (await known).Find("a", null)!.Text);
+    }
+
+    /// <summary>
+    /// A view that lags shows what is there now by chance, then what was there between. Neither is to be taken for the other: who
+    /// asks for a revision is shown that one or a later one, and told so.
+    /// </summary>
+    [Fact]
+    public async Task AtLeast_ChangedAndChangedBackWhileTheViewLags_ShowsThatRevisionAndNoEarlierOne()
+    {
+        // Takes no revision with a key that it has to complain of until it is let.
+        using var lag = new LaggingLog();
+        await using var feed = new ConfigFeed(_etcd, _feed.Layout, lag);
+        var (b, odd) = (_feed.Layout.Key("b"), ByteString.CopyFrom([.. Encoding.UTF8.GetBytes(_feed.Layout.Prefix), 0xff]));
+        await CommitAsync(ConfigEdit.Set("a", "1"));
+        await feed.ReachAsync(_last, CancellationToken.None);
+        await WriteAsync(Txn.Put(odd, odd));
+        await WriteAsync(Txn.Put(b, b), Txn.Delete(odd));
+        await WriteAsync(Txn.Delete(b), Txn.Put(odd, odd));
+        var last = await WriteAsync(Txn.Delete(odd));
+
+        for (var i = 0; i < 2; i++)
+            AssertShown(await feed.AtLeastAsync(last, CancellationToken.None));
+        lag.Let();
+        await Eventually.IsTrueAsync(() => feed.State!.Values.Count == 2, "the view shows what was there between");
+        for (var i = 0; i < 2; i++)
+            AssertShown(await feed.AtLeastAsync(last, CancellationToken.None));
+        lag.Let();
+        await feed.ReachAsync(last, CancellationToken.None);
+
+        void AssertShown(ConfigState state)
+        {
+            Assert.Equal(["a"], state.Values.Keys);
+            Assert.InRange(state.Revision, last, long.MaxValue);
+        }
+
+        async Task<long> WriteAsync(params Etcdserverpb.RequestOp[] writes) =>
+            (await _etcd.TxnAsync(new Etcdserverpb.TxnRequest { Success = { writes } }, CancellationToken.None)).Header.Revision;
     }
 
     /// <summary>What etcd forgot while the watch was away cannot be told step by step, and is not to be told as if it were one.</summary>
@@ -574,6 +615,28 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
         var state = await _feed.AtLeastAsync(elsewhere.Header.Revision, CancellationToken.None);
         Assert.Equal("1", state.Find("a", null)!.Text);
         Assert.Contains("yet", (await Assert.ThrowsAsync<EtcdException>(() => _feed.AtLeastAsync(long.MaxValue, CancellationToken.None))).Message);
+    }
+
+    /// <summary>Holds up every other line until it is let through.</summary>
+    private sealed class LaggingLog : ILogger, IDisposable
+    {
+        private readonly SemaphoreSlim _let = new(0);
+        private int _lines;
+
+        public void Let() => _let.Release();
+
+        public void Dispose() => _let.Dispose();
+
+        public IDisposable? BeginScope<TState>(TState state)
+            where TState : notnull => null;
+
+        public bool IsEnabled(LogLevel logLevel) => true;
+
+        public void Log<TState>(LogLevel logLevel, EventId eventId, TState state, Exception? exception, Func<TState, Exception?, string> formatter)
+        {
+            if (Interlocked.Increment(ref _lines) % 2 == 1)
+                _let.Wait(TimeSpan.FromSeconds(30));
+        }
     }
 
     private ConfigFeed Feed() => new(_etcd, new ConfigLayout(_root, _history, Name), NullLogger.Instance);
