@@ -48,8 +48,8 @@ internal static class ConfigChecker
     /// <param name="log">What etcd did.</param>
     /// <param name="operations">What was asked and answered.</param>
     /// <param name="compacted">Up to where etcd has forgotten its history in the end.</param>
-    /// <param name="recentFrom">From when on nobody's view may be older than this.</param>
-    /// <param name="oldest">How old, then; the time in which everything has to recover where it is null.</param>
+    /// <param name="recentFrom">From when on nobody's view may be old.</param>
+    /// <param name="oldest">How old it may be then; the time in which everything has to recover where this is null.</param>
     /// <param name="recorded">The values that the records of earlier commits held in the beginning.</param>
     public static IEnumerable<string> Check(LogPart log, IReadOnlyList<ConfigOperation> operations, long compacted = 0, long recentFrom = long.MaxValue, TimeSpan? oldest = null, IReadOnlyCollection<string>? recorded = null)
     {
@@ -112,7 +112,7 @@ internal static class ConfigChecker
     private static IEnumerable<string> Back(ConfigOperation[] answered) =>
         answered.Where(read => read.IsRead && read.Revision < read.AtLeast).Select(read => $"{Text(read)}, and was to show {read.AtLeast}");
 
-    /// <summary>Once all is calm a view is not older than the time in which everything has to recover.</summary>
+    /// <summary>From a moment on, once all is calm or with no more than one member away, no view is older than it may be.</summary>
     private static IEnumerable<string> Old(LogPart log, ConfigOperation[] answered, long recentFrom, TimeSpan oldest) =>
         from read in answered
         where read.IsRead && read.Invoked >= recentFrom

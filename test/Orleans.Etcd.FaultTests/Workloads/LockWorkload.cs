@@ -120,9 +120,11 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
         foreach (var (_, where, problem) in ledger.Failures.Where(one => one.At >= facts.Began && (one.Where != LockWork.InSilo || !facts.Schedule.AttacksSilos)))
             findings.Violated($"{History.Name} in {where} could not be had, and its wait was not over: {problem}");
         if (facts.Schedule.Kind == ScheduleKind.Control)
+        {
             HoldChecker.CheckUndisturbed(ledger.Holds, findings);
-        if (facts.Schedule.Kind == ScheduleKind.Control && ledger.Refused > 0)
-            findings.Violated($"{History.Name}: {ledger.Refused} tokens were refused without any fault");
+            if (ledger.Refused > 0)
+                findings.Violated($"{History.Name}: {ledger.Refused} tokens were refused without any fault");
+        }
 
         findings.Count($"{History.Name}: times held", ledger.Holds.Count);
         findings.Count($"{History.Name}: waits that failed", ledger.Failures.Count);
