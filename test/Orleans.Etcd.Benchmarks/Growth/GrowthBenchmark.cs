@@ -71,7 +71,7 @@ internal sealed class GrowthBenchmark : IBenchmark
             // Of this kind what is free goes back to the system too.
             GC.Collect(GC.MaxGeneration, GCCollectionMode.Aggressive, blocking: true, compacting: true);
             GC.WaitForPendingFinalizers();
-            var now = (double)GC.GetTotalMemory(forceFullCollection: true);
+            var now = (double)GC.GetTotalMemory(forceFullCollection: false);
             if (settings.Quick || before - now < Mebibyte / 4)
                 return new Memory(now, Environment.WorkingSet, await bare.ResidentBytesAsync(cancellationToken));
             before = now;

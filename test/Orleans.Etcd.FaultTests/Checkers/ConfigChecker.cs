@@ -29,7 +29,7 @@ internal sealed record ConfigOperation(int Process, string Action) : Step(Proces
     /// <summary>Of a rollback: up to where etcd may have forgotten its history when this was answered.</summary>
     public long Compacted { get; init; }
 
-    public bool IsRead => Action is "read" or "read back";
+    public bool IsRead => Action is "read" or "read back" or "subscribe";
 
     public override string Capability => CapabilityOf(Action, Client);
 
@@ -45,16 +45,21 @@ internal sealed record ConfigOperation(int Process, string Action) : Step(Proces
 /// </remarks>
 internal static class ConfigChecker
 {
+    // By how much the recorder may hear later of what was done than whoever was in its way.
+    private static readonly TimeSpan Hearing = TimeSpan.FromSeconds(2);
+
+    // How long before a commit what it expects may have been read.
+    private static readonly TimeSpan Reading = TimeSpan.FromSeconds(30);
+
     /// <param name="log">What etcd did.</param>
     /// <param name="operations">What was asked and answered.</param>
     /// <param name="compacted">Up to where etcd has forgotten its history in the end.</param>
-    /// <param name="recentFrom">From when on nobody's view may be old.</param>
-    /// <param name="oldest">How old it may be then; the time in which everything has to recover where this is null.</param>
+    /// <param name="oldest">How old a view may be at a moment; null where that is not judged.</param>
     /// <param name="recorded">The values that the records of earlier commits held in the beginning.</param>
-    public static IEnumerable<string> Check(LogPart log, IReadOnlyList<ConfigOperation> operations, long compacted = 0, long recentFrom = long.MaxValue, TimeSpan? oldest = null, IReadOnlyCollection<string>? recorded = null)
+    public static IEnumerable<string> Check(LogPart log, IReadOnlyList<ConfigOperation> operations, long compacted = 0, Func<long, TimeSpan?>? oldest = null, IReadOnlyCollection<string>? recorded = null)
     {
         var answered = operations.Where(operation => operation.Outcome == Outcome.Ok && !operation.Conflicted).ToArray();
-        return [.. Commits(log, answered), .. Unanswered(log, operations), .. NotDone(log, operations), .. Reads(log, answered), .. Back(answered), .. Old(log, answered, recentFrom, oldest ?? Runs.FaultRun.RecoveryLimit), .. Rollbacks(log, answered), .. RealTime(answered), .. Twice(log, operations, compacted, recorded ?? [])];
+        return [.. Commits(log, answered), .. Unanswered(log, operations), .. NotDone(log, operations), .. Conflicts(log, operations), .. Reads(log, answered), .. Back(answered), .. Old(log, answered, oldest ?? (static _ => null)), .. Rollbacks(log, answered), .. RealTime(answered), .. Twice(log, operations, compacted, recorded ?? [])];
     }
 
     private static IEnumerable<string> Commits(LogPart log, ConfigOperation[] answered)
@@ -113,10 +118,12 @@ internal static class ConfigChecker
         answered.Where(read => read.IsRead && read.Revision < read.AtLeast).Select(read => $"{Text(read)}, and was to show {read.AtLeast}");
 
     /// <summary>From a moment on, once all is calm or with no more than one member away, no view is older than it may be.</summary>
-    private static IEnumerable<string> Old(LogPart log, ConfigOperation[] answered, long recentFrom, TimeSpan oldest) =>
+    private static IEnumerable<string> Old(LogPart log, ConfigOperation[] answered, Func<long, TimeSpan?> oldest) =>
         from read in answered
-        where read.IsRead && read.Invoked >= recentFrom
-        let known = log.Revisions.TakeWhile(revision => revision.Heard < read.Invoked - oldest.Micros()).LastOrDefault()
+        where read.IsRead
+        let age = oldest(read.Invoked)
+        where age is not null
+        let known = log.Revisions.TakeWhile(revision => revision.Heard < read.Invoked - age.Value.Micros()).LastOrDefault()
         where known is not null && read.Revision < known.Number
         select $"{Text(read)}, though {known.Number} had been written long before";
 
@@ -128,6 +135,24 @@ internal static class ConfigChecker
                where commit.Action == "commit" && (commit.Conflicted || commit.Outcome == Outcome.Fail)
                where commit.Values.Values.OfType<string>().Any(written.Contains)
                select $"{Text(commit)} was said not to be made, and was";
+    }
+
+    /// <summary>Only who expects a revision is told of a conflict, and only where the key has, or had, another one.</summary>
+    private static IEnumerable<string> Conflicts(LogPart log, IReadOnlyList<ConfigOperation> operations)
+    {
+        foreach (var refused in operations.Where(operation => operation.Conflicted))
+        {
+            if (refused.Expected.Key is not { } key)
+            {
+                yield return $"{Text(refused)} was refused, and expected nothing";
+                continue;
+            }
+
+            var changes = log.Revisions.Where(revision => revision.Changes.ContainsKey(key) && revision.Heard <= refused.Ended + Hearing.Micros());
+            // It was there when that revision was read, so that only a later change can have been in its way. What was not there may have come and gone since.
+            if (refused.Expected.Value > 0 ? !changes.Any(revision => revision.Number > refused.Expected.Value) : !changes.Any(revision => revision.Heard >= refused.Invoked - Reading.Micros()) && !log.Initial.ContainsKey(key))
+                yield return $"{Text(refused)} was refused, and {key} was at {refused.Expected.Value}, as was expected";
+        }
     }
 
     private static IEnumerable<string> Rollbacks(LogPart log, ConfigOperation[] answered)

@@ -11,10 +11,17 @@ public sealed class EtcdLedgerTests
     [Fact]
     public void WriteOfALowerTokenThanBefore_IsFound()
     {
-        Assert.Empty(EtcdLedger.Check(Log("0a", "0a", "0b", "1f")));
-        Assert.Single(EtcdLedger.Check(Log("0a", "0c", "0b", "0c")));
+        Assert.Empty(EtcdLedger.Check(Log("0a", "0a", "0b", "1f"), Log()));
+        Assert.Single(EtcdLedger.Check(Log("0a", "0c", "0b", "0c"), Log()));
         // Without it no token is too low.
-        Assert.Single(EtcdLedger.Check(Log("0a", null)));
+        Assert.Single(EtcdLedger.Check(Log("0a", null), Log()));
+    }
+
+    [Fact]
+    public void WriteWithoutItsFence_IsFound()
+    {
+        Assert.Empty(EtcdLedger.Check(Log("0a", "0b"), Log("1", "1,2")));
+        Assert.Single(EtcdLedger.Check(Log("0a", "0b"), Log("1", "1,2", "1,2,3")));
     }
 
     private static LogPart Log(params string?[] tokens) => new(

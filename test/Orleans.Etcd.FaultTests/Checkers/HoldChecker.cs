@@ -11,13 +11,16 @@ internal static class HoldChecker
     /// <summary>How late a holder may be told that etcd has taken its lease away although it was renewed.</summary>
     public static readonly TimeSpan RevokedToldWithin = TimeSpan.FromSeconds(1);
 
+    /// <summary>How much later than whoever came after it the recorder may hear, from other members, that a key was gone.</summary>
+    private static readonly TimeSpan HeardWithin = TimeSpan.FromSeconds(1);
+
     /// <param name="holds">Who held what.</param>
     /// <param name="taken">The tokens whose keys etcd took away with their leases, and when.</param>
     /// <param name="mayRevoke">Whether etcd may have done so at a moment to leases that were renewed.</param>
     /// <param name="findings">What is found.</param>
     /// <param name="thawed">When silos that stood still went on.</param>
     /// <param name="toldWithin">How late a holder may be told of what was gone at a moment.</param>
-    public static void Check(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, Func<long, bool> mayRevoke, Findings findings, IReadOnlyCollection<long>? thawed = null, Func<long, TimeSpan>? toldWithin = null)
+    public static void Check(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, Func<long, bool> mayRevoke, Findings findings, IReadOnlyCollection<(string Silo, long At)>? thawed = null, Func<long, TimeSpan>? toldWithin = null)
     {
         toldWithin ??= _ => RevokedToldWithin;
         foreach (var twice in holds.GroupBy(hold => hold.Token).Where(group => group.Count() > 1))
@@ -28,7 +31,7 @@ internal static class HoldChecker
         {
             // The key of the one was gone when the other was let in; of that is heard a little later.
             var late = TimeSpan.FromMicroseconds(Math.Min(earlier.Until, later.Until) - Math.Max(earlier.From, later.From));
-            if (!taken.TryGetValue(earlier.Token, out var gone) || !mayRevoke(gone) || late > toldWithin(gone) || gone > later.From + toldWithin(gone).Micros())
+            if (!taken.TryGetValue(earlier.Token, out var gone) || !mayRevoke(gone) || late > toldWithin(gone) || gone > later.From + HeardWithin.Micros())
                 findings.Violated($"{earlier} believed in it for {late.TotalMilliseconds:0.0} ms while {later} had it");
         }
     }
@@ -41,7 +44,7 @@ internal static class HoldChecker
     }
 
     /// <summary>Whoever held on to what was gone is told, in time.</summary>
-    private static void CheckTold(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, Func<long, bool> mayRevoke, Findings findings, IReadOnlyCollection<long> thawed, Func<long, TimeSpan> toldWithin)
+    private static void CheckTold(IReadOnlyCollection<Hold> holds, IReadOnlyDictionary<long, long> taken, Func<long, bool> mayRevoke, Findings findings, IReadOnlyCollection<(string Silo, long At)> thawed, Func<long, TimeSpan> toldWithin)
     {
         foreach (var hold in holds)
         {
@@ -49,7 +52,7 @@ internal static class HoldChecker
                 continue;
             var told = Math.Max(hold.Until, hold.Told ?? hold.Ended);
             // Who stands still cannot be told.
-            var since = hold.Where == LockWork.InSilo ? thawed.Where(at => at <= told).Append(gone).Max() : gone;
+            var since = thawed.Where(one => one.Silo == hold.Where && one.At <= told).Select(one => one.At).Append(gone).Max();
             var late = TimeSpan.FromMicroseconds(told - since);
             // Where etcd had no reason, it has waited for the lease to end, and its owner knew before.
             var limit = mayRevoke(gone) ? toldWithin(gone) : since > gone ? RevokedToldWithin : TimeSpan.Zero;

@@ -74,8 +74,25 @@ public sealed class ObserverCheckerTests
         Assert.NotEmpty(ConfigChecker.Check(Log, [lost with { Values = Changes(("b", "1"), ("c", "8")) }]));
         // Said not to be made.
         Assert.NotEmpty(ConfigChecker.Check(Log, [commit with { Outcome = Outcome.Fail, Revision = 0 }]));
-        Assert.NotEmpty(ConfigChecker.Check(Log, [commit with { Conflicted = true, Revision = 0 }]));
-        Assert.Empty(ConfigChecker.Check(Log, [commit with { Conflicted = true, Revision = 0, Values = Changes(("b", "7")) }]));
+        Assert.NotEmpty(ConfigChecker.Check(Log, [commit with { Conflicted = true, Revision = 0, Expected = new("a", 10) }]));
+        Assert.Empty(ConfigChecker.Check(Log, [commit with { Conflicted = true, Revision = 0, Values = Changes(("b", "7")), Expected = new("a", 10) }]));
+    }
+
+    [Fact]
+    public void Conflict_WithoutAReason_IsFound()
+    {
+        Assert.Empty(Check("a", 10));
+        // There was no later change, or none yet; nothing was expected; it was never there.
+        Assert.Single(Check("a", 13));
+        Assert.Single(Check("a", 10, ended: -10_000_000));
+        Assert.Single(Check(null, 0));
+        Assert.Single(Check("c", 0));
+        // It came, and might have gone again.
+        Assert.Empty(Check("b", 0));
+        Assert.Single(ConfigChecker.Check(Log, [new ConfigOperation(1, "rollback") { Conflicted = true, To = 10 }]));
+
+        static IEnumerable<string> Check(string? key, long expected, long ended = 20) =>
+            ConfigChecker.Check(Log, [new ConfigOperation(1, "commit") { Values = Changes(("a", "7")), Conflicted = true, Expected = key is null ? default : new(key, expected), Ended = ended }]);
     }
 
     [Fact]
@@ -93,9 +110,9 @@ public sealed class ObserverCheckerTests
         // 14 had been there for six seconds.
         var late = read with { Invoked = 6_000_014 };
         Assert.Empty(ConfigChecker.Check(Log, [late]));
-        Assert.Empty(ConfigChecker.Check(Log, [read with { Invoked = 4_000_000 }], recentFrom: 0));
-        Assert.NotEmpty(ConfigChecker.Check(Log, [late], recentFrom: 0));
-        Assert.Empty(ConfigChecker.Check(Log, [late], recentFrom: 0, oldest: TimeSpan.FromSeconds(60)));
+        Assert.Empty(ConfigChecker.Check(Log, [read with { Invoked = 4_000_000 }], oldest: _ => TimeSpan.FromSeconds(5)));
+        Assert.NotEmpty(ConfigChecker.Check(Log, [late], oldest: at => at >= late.Invoked ? TimeSpan.FromSeconds(5) : null));
+        Assert.Empty(ConfigChecker.Check(Log, [late], oldest: _ => TimeSpan.FromSeconds(60)));
     }
 
     [Fact]
@@ -138,6 +155,16 @@ public sealed class ObserverCheckerTests
         // And what was said not to be done is not.
         Assert.Empty(Log.Written([["9"]]));
         Assert.Single(Log.Written([["9", "2"], ["8"]]));
+    }
+
+    [Fact]
+    public void WatchThatBegins_TellsWhatIsThere()
+    {
+        Assert.Empty(WatchWorkload.CheckBegun(Log, [new(11, 12, Known(("a", "2"))), new(0, 7, Known(("a", "1")))]));
+        Assert.Single(WatchWorkload.CheckBegun(Log, [new(11, 12, Known(("a", "1")))]));
+        Assert.Single(WatchWorkload.CheckBegun(Log, [new(13, 12, Known(("a", "2")))]));
+        Assert.Single(WatchWorkload.CheckBegun(Log, [new(11, 12, Known(("a", "2"), ("b", "1")))]));
+        static Dictionary<string, string> Known(params (string Key, string Value)[] values) => values.ToDictionary(pair => pair.Key, pair => pair.Value);
     }
 
     [Fact]

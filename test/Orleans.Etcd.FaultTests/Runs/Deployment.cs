@@ -34,7 +34,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     private readonly ConcurrentDictionary<string, long> _attacked = [];
     private readonly ConcurrentDictionary<string, long> _mayDie = [];
     private readonly long[] _frozen;
-    private readonly ConcurrentBag<long> _thawed = [];
+    private readonly ConcurrentBag<(string Silo, long At)> _thawed = [];
     private readonly ConcurrentQueue<(long At, long Revision)> _compactions = [];
 
     private Deployment(IMemberNetwork network, EtcdCluster etcd, int silos)
@@ -128,7 +128,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
     }
 
     /// <summary>When silos that stood still went on: until then they could not be told anything.</summary>
-    public IReadOnlyCollection<long> Thawed => _thawed;
+    public IReadOnlyCollection<(string Silo, long At)> Thawed => _thawed;
 
     public void Note(string what) => _notes.Enqueue(what);
 
@@ -258,7 +258,7 @@ internal sealed class Deployment : IFaultTarget, IAsyncDisposable
         if (_silos[silo].HasExited)
             return;
         _silos[silo].Thaw();
-        _thawed.Add(MonotonicClock.Now);
+        _thawed.Add((Address(silo), MonotonicClock.Now));
     }
 
     /// <summary>Replaces the silos that have ended; answers those that nobody attacked.</summary>

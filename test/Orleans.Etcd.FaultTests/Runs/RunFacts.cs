@@ -20,11 +20,11 @@ internal record RunTimes(Schedule Schedule, History Etcd, long Began, long Heale
     /// <summary>From when on nothing is excused by a fault any more.</summary>
     public long CalmFrom => Schedule.Kind == ScheduleKind.Control ? Began : Healed + FaultRun.RecoveryLimit.Micros();
 
-    /// <summary>From when on nothing may be away, or be answered as it was, for longer than <see cref="Recovery"/>: with one member away as well.</summary>
-    public long RecentFrom => Schedule.Kind is ScheduleKind.Control or ScheduleKind.Member ? Began : CalmFrom;
-
-    /// <summary>Within this everything recovers from the failure of a member.</summary>
-    public TimeSpan Recovery => Beyond(FaultRun.RecoveryLimit, Began, Ended);
+    /// <summary>How old at most what is answered from memory may be at a moment; null where that is not judged.</summary>
+    public TimeSpan? OldestAt(long moment) =>
+        moment >= CalmFrom ? Beyond(FaultRun.RecoveryLimit, Schedule.Kind == ScheduleKind.Control ? Began : Healed, Ended)
+        : Schedule.Kind == ScheduleKind.Member ? Beyond(FaultRun.RecoveryLimit, Began, CalmFrom)
+        : null;
 }
 
 /// <summary>What is known of a run when it is judged.</summary>

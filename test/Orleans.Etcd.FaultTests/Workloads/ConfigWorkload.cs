@@ -66,6 +66,9 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
             Loop(random => ReadAsync(random, new ConfigOperation(reader, action)));
         }
 
+        var subscriber = new ConfigOperation(History.NewProcess(), "subscribe") { Client = 1 };
+        History.Expect(subscriber.Capability);
+        Loop(random => SubscribeAsync(random, subscriber));
         var writer = History.NewProcess();
         Loop(async random =>
         {
@@ -131,7 +134,17 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
         }
 
         findings.Count("config observers", _observers.Count);
-        findings.Count("config rollbacks", History.Steps.Count(step => step is { Action: "rollback", Succeeded: true }));
+        foreach (var action in new[] { "rollback", "foreign" })
+        {
+            var count = History.Steps.Count(step => step.Action == action && step.Succeeded);
+            findings.Count($"config, {action}", count);
+            if (count == 0)
+                findings.Violated($"config: no {action} was made at all");
+        }
+
+        // Of what is not forgotten, once all is calm.
+        if (!facts.Schedule.AttacksSilos && History.Steps.OfType<ConfigOperation>().FirstOrDefault(step => step is { Action: "rollback", Outcome: Outcome.Fail } && step.Invoked >= facts.CalmFrom && step.To > Deployment.Compacted) is { } refused)
+            findings.Violated($"config: a rollback to {refused.To} was not made: {refused.Error}");
         if (!facts.Schedule.AttacksSilos)
         {
             if (_observers.Count < 1 + (2 * Listeners))
@@ -140,7 +153,7 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
                 CheckTimes(where, told, findings, facts);
         }
 
-        foreach (var fault in ConfigChecker.Check(log, [.. History.Steps.OfType<ConfigOperation>()], Deployment.Compacted, facts.RecentFrom, facts.Recovery, Recorded(facts)))
+        foreach (var fault in ConfigChecker.Check(log, [.. History.Steps.OfType<ConfigOperation>()], Deployment.Compacted, at => at >= facts.Began ? facts.OldestAt(at) : null, Recorded(facts)))
             findings.Violated($"config: {fault}");
     }
 
@@ -206,6 +219,23 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
             return begun with { Revision = all.Revision, Values = all.Values.ToImmutableSortedDictionary(pair => pair.Key, pair => (string?)pair.Value.Text, StringComparer.Ordinal) };
         }, Patience);
         await PauseAsync(random, 50, 200);
+    }
+
+    /// <summary>Subscribes anew: what is told first is what is known, like a read.</summary>
+    private async Task SubscribeAsync(Random random, ConfigOperation subscribe)
+    {
+        await History.RunAsync(subscribe, GrainCallLimit, async _ =>
+        {
+            var first = new TaskCompletionSource<ConfigStep>(TaskCreationOptions.RunContinuationsAsynchronously);
+            await using var subscription = await Config(subscribe.Client).SubscribeAsync(told =>
+            {
+                first.TrySetResult(ConfigStep.Of(told));
+                return Task.CompletedTask;
+            }, cancellationToken: CancellationToken.None);
+            var step = await first.Task;
+            return subscribe with { Revision = step.Revision, Values = step.Changes.ToImmutableSortedDictionary(StringComparer.Ordinal) };
+        }, Patience);
+        await PauseAsync(random, 300, 900);
     }
 
     private async Task<int> CommitAsync(Random random, int client, int process)

@@ -1,3 +1,4 @@
+using System.Collections.Concurrent;
 using System.Globalization;
 using Orleans.Etcd.FaultTests.Histories;
 using Orleans.Etcd.Tests;
@@ -12,13 +13,30 @@ namespace Orleans.Etcd.FaultTests.Workloads;
 /// <param name="calls">Where each call to etcd is noted, which is seen to end in time, be it waited for or not.</param>
 internal sealed class EtcdLedger(EtcdConnection etcd, string fence, string key, History? history = null, History? calls = null) : LockLedger(history: history)
 {
-    /// <summary>Raises the fence first, so that what is read here no earlier holder can change.</summary>
+    private readonly ConcurrentQueue<long> _accepted = [];
+    private long _raised;
+    private int _stale;
+
+    /// <summary>Writes of earlier holders that were asked for after a later one had raised the fence, and answered.</summary>
+    public int Stale => Volatile.Read(ref _stale);
+
+    /// <summary>The tokens of those that were said to be made.</summary>
+    public IReadOnlyCollection<long> Accepted => _accepted;
+
+    /// <summary>Raises the fence first, so that what is read here no earlier holder can change: one tries to.</summary>
     public override async Task<int[]?> Read(long token)
     {
-        if (await SeenAsync("raise the fence", () => FencedWrite.TxnAsync(etcd, fence, token, [])))
-            return await ElementsAsync();
-        NoteRefused();
-        return null;
+        if (!await SeenAsync("raise the fence", () => FencedWrite.TxnAsync(etcd, fence, token, [])))
+        {
+            NoteRefused();
+            return null;
+        }
+
+        var earlier = Interlocked.Exchange(ref _raised, token);
+        var elements = ElementsAsync();
+        if (earlier > 0 && earlier < token)
+            await WriteLateAsync(earlier);
+        return await elements;
     }
 
     public override async Task<bool> Write(long token, int[] elements)
@@ -29,9 +47,14 @@ internal sealed class EtcdLedger(EtcdConnection etcd, string fence, string key, 
         return written;
     }
 
-    /// <summary>Of two writes that were applied the later has a token that is not lower.</summary>
-    public static IEnumerable<string> Check(LogPart fences)
+    /// <summary>Of two writes that were applied the later has a token that is not lower, and what is protected changes only together with its fence.</summary>
+    /// <param name="fences">The fence.</param>
+    /// <param name="sets">What it protects.</param>
+    public static IEnumerable<string> Check(LogPart fences, LogPart sets)
     {
+        var fenced = fences.Revisions.Select(revision => revision.Number).ToHashSet();
+        foreach (var revision in sets.Revisions.Where(revision => !fenced.Contains(revision.Number)))
+            yield return $"{revision.Number} wrote {string.Join(' ', revision.Changes.Values)} without its fence";
         var highest = fences.Initial.Values.Select(Token).DefaultIfEmpty(0).Max();
         foreach (var revision in fences.Revisions)
         {
@@ -47,6 +70,21 @@ internal sealed class EtcdLedger(EtcdConnection etcd, string fence, string key, 
 
     protected override async Task<int[]> ElementsAsync() =>
         (await SeenAsync("read", () => etcd.GetAsync(key)))?.Value.ToStringUtf8() is { Length: > 0 } elements ? [.. elements.Split(',').Select(element => int.Parse(element, CultureInfo.InvariantCulture))] : [];
+
+    /// <summary>As one would who was frozen all the while.</summary>
+    private async Task WriteLateAsync(long token)
+    {
+        try
+        {
+            if (await SeenAsync("late write", () => FencedWrite.PutAsync(etcd, fence, token, key, Connections.Bytes("-1").Memory)))
+                _accepted.Enqueue(token);
+            Interlocked.Increment(ref _stale);
+        }
+        catch (EtcdException)
+        {
+            // Not answered; etcd's own history tells whether it was made.
+        }
+    }
 
     private async Task<T> SeenAsync<T>(string action, Func<Task<T>> call)
     {

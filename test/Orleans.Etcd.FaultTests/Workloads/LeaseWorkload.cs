@@ -6,7 +6,7 @@ using Orleans.Etcd.Tests;
 
 namespace Orleans.Etcd.FaultTests.Workloads;
 
-/// <summary>Leases with a key each, kept by two connections; one that is lost is followed by another.</summary>
+/// <summary>Leases with a key each, kept by two connections; one that is lost is followed by another. Others are granted now and then.</summary>
 internal sealed class LeaseWorkload(Deployment deployment, int seed) : Workload("lease", deployment, seed)
 {
     private const int LeasesOfEach = 8;
@@ -14,9 +14,9 @@ internal sealed class LeaseWorkload(Deployment deployment, int seed) : Workload(
 
     private readonly string _prefix = $"{Deployment.KeyRoot}leased-{Guid.NewGuid():N}/";
     private readonly List<EtcdConnection> _connections = [];
+    private readonly ConcurrentBag<Task> _ending = [];
     private readonly ConcurrentDictionary<string, KeptLease> _kept = [];
 
-    // It grants once and keeps: that is all it asks, besides reading now and then to see that etcd answers.
     public override int Enough => LeasesOfEach * 2;
 
     public override bool AsksSilos => false;
@@ -34,6 +34,20 @@ internal sealed class LeaseWorkload(Deployment deployment, int seed) : Workload(
                 var process = History.NewProcess();
                 Loop(random => KeepAsync(random, etcd, process, renewal));
             }
+
+            var grant = new Step(History.NewProcess(), $"grant over connection {i}");
+            History.Expect(grant.Capability);
+            Loop(async random =>
+            {
+                await History.RunAsync(grant, Timeout, async token =>
+                {
+                    var lease = await etcd.Leases.GrantAsync(Ttl(random), token);
+                    // How soon it is revoked is another matter.
+                    _ending.Add(lease.DisposeAsync().AsTask());
+                    return grant;
+                });
+                await PauseAsync(random, 200, 600);
+            });
         }
 
         return Task.CompletedTask;
@@ -44,10 +58,13 @@ internal sealed class LeaseWorkload(Deployment deployment, int seed) : Workload(
 
     public override async ValueTask DisposeAsync()
     {
+        await Task.WhenAll(_ending);
         foreach (var connection in _connections)
             await connection.DisposeAsync();
         await base.DisposeAsync();
     }
+
+    private static TimeSpan Ttl(Random random) => TimeSpan.FromSeconds(random.Next(4, 9));
 
     /// <summary>Keeps one lease until it is lost or the run ends.</summary>
     private async Task KeepAsync(Random random, EtcdConnection etcd, int process, string renewal)
@@ -56,7 +73,7 @@ internal sealed class LeaseWorkload(Deployment deployment, int seed) : Workload(
         var name = $"{Guid.NewGuid():N}";
         var granted = await History.RunAsync(new Step(process, "grant"), Timeout, async token =>
         {
-            lease = await etcd.Leases.GrantAsync(TimeSpan.FromSeconds(random.Next(4, 9)), token);
+            lease = await etcd.Leases.GrantAsync(Ttl(random), token);
             await etcd.PutAsync(_prefix + name, "", lease.Id, token);
             return new Step(process, "grant");
         });

@@ -111,13 +111,13 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
         HoldChecker.Check(ledger.Holds, taken, facts.MayRevoke, findings, Deployment.Thawed, at => facts.IsDisturbed(at) ? Deployment.SessionTtl : HoldChecker.RevokedToldWithin);
         if (_lost.Count > 0)
             findings.Violated($"{History.Name}: {_lost.Count} of {ledger.Acknowledged.Count} acknowledged elements are lost");
-        foreach (var stale in EtcdLedger.Check(facts.Log.Under(EtcdKeys.Fence(Configuration.EtcdOptions.DefaultKeyPrefix, _lock))))
-            findings.Violated($"{History.Name}: {stale}");
+        if (ledger is EtcdLedger fenced)
+            CheckFence(fenced, findings, facts);
         // A process that stands still cannot stop waiting.
-        foreach (var (_, where, by) in ledger.Overruns.Where(one => one.At >= facts.Began && (one.Where != LockWork.InSilo || !facts.Schedule.AttacksSilos)))
+        foreach (var (_, where, by) in ledger.Overruns.Where(one => one.At >= facts.Began && !Deployment.Attacked.ContainsKey(one.Where)))
             findings.Violated($"hung: {History.Name} in {where} was waited for {by.TotalSeconds:0.0} s longer than asked");
         // It puts up with failures for longer than anybody waits here.
-        foreach (var (_, where, problem) in ledger.Failures.Where(one => one.At >= facts.Began && (one.Where != LockWork.InSilo || !facts.Schedule.AttacksSilos)))
+        foreach (var (_, where, problem) in ledger.Failures.Where(one => one.At >= facts.Began && !Deployment.Attacked.ContainsKey(one.Where)))
             findings.Violated($"{History.Name} in {where} could not be had, and its wait was not over: {problem}");
         if (facts.Schedule.Kind == ScheduleKind.Control)
         {
@@ -131,6 +131,19 @@ internal sealed class LockWorkload(Deployment deployment, int seed, string name,
         findings.Count($"{History.Name}: elements added", ledger.Acknowledged.Count);
         findings.Count($"{History.Name}: stale tokens refused", ledger.Refused);
         findings.Count($"{History.Name}: holders that were told of a loss", ledger.Holds.Count(hold => hold.Told is not null));
+    }
+
+    private void CheckFence(EtcdLedger ledger, Findings findings, RunFacts facts)
+    {
+        var sets = facts.Log.Under($"{Deployment.KeyRoot}{_lock}");
+        foreach (var stale in EtcdLedger.Check(facts.Log.Under(EtcdKeys.Fence(Configuration.EtcdOptions.DefaultKeyPrefix, _lock)), sets))
+            findings.Violated($"{History.Name}: {stale}");
+        foreach (var token in ledger.Accepted)
+            findings.Violated($"{History.Name}: a write of token {token} was made after the fence had been raised");
+        if (ledger.Stale == 0 && facts.Schedule.Kind == ScheduleKind.Control)
+            findings.Violated($"{History.Name}: nothing stale was tried");
+        findings.Count($"{History.Name}: late writes of earlier holders tried", ledger.Stale);
+        findings.Count($"{History.Name}: fenced writes applied", sets.Revisions.Count);
     }
 
     public override async Task StopAsync()

@@ -8,7 +8,7 @@ using Orleans.Etcd.Tests.Silo;
 
 namespace Orleans.Etcd.FaultTests.Workloads;
 
-/// <summary>Changes of a range, some of several keys at once, and two watches of it over connections of their own.</summary>
+/// <summary>Changes of a range, some of several keys at once, two watches of it over connections of their own, and others that begin now and then.</summary>
 internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload("watch", deployment, seed)
 {
     private const int Keys = 12;
@@ -17,7 +17,9 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
     private readonly History _writes = new("writes of what is watched");
     private readonly ConcurrentQueue<(long Revision, string[] Values)> _acknowledged = [];
     private readonly ConcurrentQueue<string[]> _denied = [];
+    private readonly ConcurrentQueue<Begun> _begun = [];
     private EtcdConnection _writer = null!;
+    private long _last;
     private int _values;
 
     public override int Enough => 30;
@@ -58,11 +60,26 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
                 // Repeated where it is not answered: which came when is for the log to say. Without a token: it ends by itself.
                 var response = await _writer.TxnRepeatablyAsync(txn, CancellationToken.None);
                 _acknowledged.Enqueue((response.Header.Revision, [.. values]));
+                Interlocked.Exchange(ref _last, response.Header.Revision);
                 return new Step(process, "write");
             });
             if (done.Outcome == Outcome.Fail)
                 _denied.Enqueue([.. values]);
             await PauseAsync(random, 10, 80);
+        });
+        var begin = new Step(History.NewProcess(), "begun");
+        History.Expect(begin.Capability);
+        Loop(async random =>
+        {
+            var atLeast = Interlocked.Read(ref _last);
+            await History.RunAsync(begin, CallLimit, async token =>
+            {
+                await using var watch = new RangeWatch(_writer, _prefix);
+                var first = (await watch.Batches.ReadAsync(token)).Snapshot;
+                _begun.Enqueue(new(atLeast, first.Revision, first.Values.ToDictionary(pair => pair.Key.ToStringUtf8()[_prefix.Length..], pair => pair.Value.Value.ToStringUtf8())));
+                return begin;
+            });
+            await PauseAsync(random, 200, 600);
         });
     }
 
@@ -71,6 +88,9 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
         var log = facts.Log.Under(_prefix);
         foreach (var fault in log.Unwritten(_acknowledged).Concat(log.Written(_denied)))
             findings.Violated(fault);
+        foreach (var fault in CheckBegun(log, _begun))
+            findings.Violated(fault);
+        findings.Count("watches begun", _begun.Count);
         foreach (var (watcher, number) in _watchers.Select((watcher, number) => (watcher, number)))
         {
             var told = watcher.Told;
@@ -80,6 +100,12 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
             findings.Count("watches read anew", told.Count(step => step.IsSnapshot) - 1);
         }
     }
+
+    /// <summary>A watch begins with what is there, and that is not what was there before it.</summary>
+    public static IEnumerable<string> CheckBegun(LogPart log, IEnumerable<Begun> begun) =>
+        from one in begun
+        where one.Revision < one.AtLeast || !LogPart.Same(log.StateAt(Math.Max(one.Revision, log.InitialRevision)), one.State)
+        select $"a watch began with what was not there at {one.Revision}, or before {one.AtLeast}: {string.Join(' ', one.State)}";
 
     public override async Task StopAsync()
     {
@@ -96,6 +122,9 @@ internal sealed class WatchWorkload(Deployment deployment, int seed) : Workload(
         await _writer.DisposeAsync();
         await base.DisposeAsync();
     }
+
+    /// <summary>What a watch told first, and which revision had been known to its writer before it began.</summary>
+    internal sealed record Begun(long AtLeast, long Revision, IReadOnlyDictionary<string, string> State);
 
     /// <summary>A watch, and all that it told.</summary>
     private sealed class Watcher : IAsyncDisposable

@@ -21,7 +21,7 @@ public enum HoldKind
 /// <param name="Until">When it was last sure to be held.</param>
 /// <param name="Told">When the handle told of its loss; null if it did not.</param>
 /// <param name="Ended">When its holder was done with it, before it was released.</param>
-/// <param name="Where">Where its holder was.</param>
+/// <param name="Where">Where its holder was: a client, or a silo by its endpoint.</param>
 [GenerateSerializer]
 public sealed record Hold([property: Id(0)] HoldKind Kind, [property: Id(1)] long Token, [property: Id(2)] long Asked, [property: Id(3)] long From, [property: Id(4)] long Until, [property: Id(5)] long? Told, [property: Id(6)] long Ended, [property: Id(7)] string Where);
 
@@ -62,7 +62,8 @@ public sealed class LockWorker(IServiceProvider services) : Grain, ILockWorker
     public async Task<int> Work(HoldKind kind, string name, ILockLedger ledger, TimeSpan time, TimeSpan longest)
     {
         var locks = services.GetRequiredService<ILocks>();
-        var worker = new LockWork(LockWork.Get(locks, kind, name), kind, ledger, LockWork.InSilo, longest);
+        var silo = services.GetRequiredService<ILocalSiloDetails>().SiloAddress.Endpoint;
+        var worker = new LockWork(LockWork.Get(locks, kind, name), kind, ledger, $"{silo}", longest);
         for (var since = Stopwatch.StartNew(); since.Elapsed < time;)
             await worker.OnceAsync(time - since.Elapsed);
         return worker.Count;
@@ -88,9 +89,6 @@ public sealed class LockWork(ILock @lock, HoldKind kind, ILockLedger ledger, str
     private static readonly TimeSpan LedgerTimeout = TimeSpan.FromSeconds(10);
 
     private const int LedgerAttempts = 2;
-
-    /// <summary>Where a contender is that is a grain.</summary>
-    public const string InSilo = "silo";
 
     /// <summary>How often it had the lock.</summary>
     public int Count { get; private set; }
