@@ -37,6 +37,7 @@ internal sealed class ConfigFeed : IAsyncDisposable
     private long _bytes;
     private Known? _known;
     private Confirmed? _confirmed;
+    private Answered? _answered;
     private TaskCompletionSource _changed = NewChanged();
     private bool _ended;
 
@@ -141,7 +142,11 @@ internal sealed class ConfigFeed : IAsyncDisposable
         var state = await FirstAsync(cancellationToken).ConfigureAwait(false);
         if (after.Stream == state.Cursor.Stream || after.ClusterId != state.Cursor.ClusterId || after.Revision <= state.Revision)
             return false;
+        // Once is enough for all who come from elsewhere, for as long as this view's history goes on: if etcd is restored, another begins.
+        if (Volatile.Read(ref _answered) is { } answered && answered.Stream == state.Cursor.Stream && after.Revision <= answered.Revision)
+            return false;
         var response = await _etcd.RangeAsync(new RangeRequest { Key = ByteString.CopyFromUtf8(_layout.Prefix), CountOnly = true }, cancellationToken).ConfigureAwait(false);
+        Volatile.Write(ref _answered, new Answered(state.Cursor.Stream, response.Header.Revision));
         return response.Header.Revision < after.Revision;
     }
 
@@ -291,6 +296,9 @@ internal sealed class ConfigFeed : IAsyncDisposable
     /// nothing: it may be from before that revision, and may have been changed back by then.
     /// </summary>
     private sealed record Confirmed(ConfigState Shown, ConfigState Later);
+
+    /// <summary>How far etcd was when it was asked, while this view was of that history.</summary>
+    private sealed record Answered(Guid Stream, long Revision);
 
     /// <summary>A state, and the steps that led there.</summary>
     private sealed record Known(ConfigState State, ImmutableArray<ConfigDelta> Steps);

@@ -62,8 +62,11 @@ internal sealed class ConfigLayout
             throw new ArgumentException($"The key has {key.Length} characters; at most {EtcdKeys.MaxSegmentLength} are allowed.", nameof(key));
         if (!EtcdKeys.IsUtf8(key))
             throw new ArgumentException("The key is not valid Unicode.", nameof(key));
-        return ByteString.CopyFromUtf8(Prefix + key);
+        return KeyOf(key);
     }
+
+    /// <summary>The same of any text, as others may have put it there.</summary>
+    public ByteString KeyOf(string name) => ByteString.CopyFromUtf8(Prefix + name);
 
     /// <summary>The key within the namespace; null where it is no text.</summary>
     public string? NameOf(ByteString key)

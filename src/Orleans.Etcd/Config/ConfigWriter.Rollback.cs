@@ -26,6 +26,8 @@ internal sealed partial class ConfigWriter
                 var edits = then is not null ? Differences(now.Kvs, then) : await TakeBackAsync(revision, now.Kvs).ConfigureAwait(false);
                 if (edits.IsEmpty)
                     return new ConfigCommitResult(now.Revision, null);
+                if (edits.Length > MostEdits)
+                    throw new InvalidOperationException($"Namespace '{layout.Name}' differs from what it was at revision {revision} in {edits.Length} keys; at most {MostEdits} can be brought back at once.");
                 // Nothing that was written meanwhile is to be lost without anybody having seen it. Where something was, the answer
                 // says what is there now: from that to the next attempt there is one way to etcd, so that writers hardly keep it off.
                 var result = await CommitAsync(new ConfigCommit { Edits = edits, Author = author, Reason = reason ?? $"Rollback to revision {revision}" }, now).ConfigureAwait(false);
@@ -99,12 +101,14 @@ internal sealed partial class ConfigWriter
         HashSet<string> deleted = new(StringComparer.Ordinal);
         Dictionary<string, ConfigRecordEdit> then = new(StringComparer.Ordinal);
         var present = now.Where(kv => layout.NameOf(kv.Key) is not null).ToDictionary(kv => layout.NameOf(kv.Key)!, StringComparer.Ordinal);
+        var isReached = false;
         for (var before = long.MaxValue; ;)
         {
             var records = await RecordsAsync(limit: 100, before).ConfigureAwait(false);
             foreach (var (sequence, made, record) in records)
             {
                 before = sequence;
+                isReached |= made <= revision;
                 foreach (var edit in record.Edits)
                 {
                     if (made > revision)
@@ -116,13 +120,15 @@ internal sealed partial class ConfigWriter
                 }
             }
 
-            if (records.Any(one => one.Revision <= revision) && since.All(then.ContainsKey))
+            if (isReached && since.All(then.ContainsKey))
                 break;
             if (records.Count > 0)
                 continue;
+            // There is no more. What is forgotten may have been committed after the revision, unless one from before is still there, or the first of all.
+            var isComplete = isReached || before == 1;
             foreach (var key in since.Where(key => !then.ContainsKey(key) && !deleted.Contains(key) && present.GetValueOrDefault(key)?.CreateRevision > revision))
                 then.Add(key, new ConfigRecordEdit { Key = key, Deleted = true });
-            if (since.Count == 0 || !since.All(then.ContainsKey))
+            if (!isComplete || since.Count == 0 || !since.All(then.ContainsKey))
                 throw new InvalidOperationException($"etcd has compacted revision {revision}, and the history of commits does not go back as far for all keys that were committed since.");
             break;
         }

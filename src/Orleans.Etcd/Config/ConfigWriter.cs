@@ -29,7 +29,8 @@ internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout lay
     private async Task<ConfigCommitResult> CommitAsync(ConfigCommit commit, Guard? guard)
     {
         Check(commit);
-        var edits = commit.Edits.Select(edit => (Key: layout.Key(edit.Key), Edit: edit)).ToArray();
+        // A rollback brings back what others have written as well.
+        var edits = commit.Edits.Select(edit => (Key: guard is null ? layout.Key(edit.Key) : layout.KeyOf(edit.Key), Edit: edit)).ToArray();
         var expected = edits.Where(one => one.Edit.ExpectedRevision is not null).ToArray();
         var record = Record(commit).Encode();
         while (true)

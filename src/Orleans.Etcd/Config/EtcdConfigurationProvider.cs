@@ -268,8 +268,9 @@ internal sealed partial class EtcdConfigurationProvider : ConfigurationProvider,
                     data[ConfigurationPath.Combine(path, key)] = leaf;
             }
         }
-        catch (Exception exception) when (exception is FormatException or InvalidDataException or JsonException)
+        catch (Exception exception) when (exception is FormatException or InvalidDataException or JsonException or InvalidOperationException)
         {
+            // The last one of what is JSON and no text, such as half of a surrogate pair.
             // Without the exception, which may quote the value.
             Log.NoJson(_logger, layer.Prefix + value.Key);
             EtcdMeter.UnreadableValues.Add(1);

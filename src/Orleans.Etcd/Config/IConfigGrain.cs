@@ -57,7 +57,9 @@ public interface IConfigGrain : IGrainWithStringKey
     /// <param name="author">Who, for the history.</param>
     /// <param name="reason">Why, for the history.</param>
     /// <returns>The revision that did it; the present one where nothing was different.</returns>
-    /// <exception cref="InvalidOperationException">The revision was compacted, and the history does not go back as far.</exception>
+    /// <exception cref="InvalidOperationException">
+    /// The revision was compacted, and the history does not go back as far; or more than 3,000 keys differ.
+    /// </exception>
     /// <exception cref="EtcdException">
     /// etcd fails; or others wrote to the namespace without a pause for two <see cref="Configuration.EtcdOptions.RequestTimeout"/>s (code Timeout).
     /// </exception>

@@ -116,25 +116,13 @@ public abstract partial class TableRequestTests(SharedEtcd etcd)
 
     private async Task<string> CountAsync(Func<Task> operation)
     {
-        var before = await HandledAsync();
+        var before = await etcd.Server.HandledAsync();
         await operation();
-        var after = await HandledAsync();
+        var after = await etcd.Server.HandledAsync();
         return string.Join(" ", after.Where(method => method.Value > before.GetValueOrDefault(method.Key)).Select(method => $"{method.Key}={method.Value - before.GetValueOrDefault(method.Key)}"));
     }
 
-    /// <summary>Unary requests of all services, by method.</summary>
-    private async Task<Dictionary<string, long>> HandledAsync()
-    {
-        var metrics = await etcd.Server.GetMetricsAsync();
-        return Handled().Matches(metrics)
-            .GroupBy(match => match.Groups[1].Value)
-            .ToDictionary(group => group.Key, group => group.Sum(match => long.Parse(match.Groups[2].Value, CultureInfo.InvariantCulture)));
-    }
-
     private async Task<long> RangesAsync() => long.Parse(Ranges().Match(await etcd.Server.GetMetricsAsync()).Groups[1].Value, CultureInfo.InvariantCulture);
-
-    [GeneratedRegex("""^grpc_server_handled_total\{[^}]*grpc_method="(\w+)"[^}]*grpc_type="unary"\} (\d+)""", RegexOptions.Multiline)]
-    private static partial Regex Handled();
 
     [GeneratedRegex("""^etcd_(?:debugging_)?mvcc_range_total (\d+)""", RegexOptions.Multiline)]
     private static partial Regex Ranges();

@@ -259,6 +259,51 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
         Assert.Contains("does not go back", (await Assert.ThrowsAsync<InvalidOperationException>(() => _writer.RollbackAsync(before, null, null))).Message);
     }
 
+    /// <summary>Commits from after that revision are forgotten, whatever those that are left tell.</summary>
+    [Fact]
+    public async Task Rollback_BeyondCompaction_AndBeyondTheHistory_IsRefused()
+    {
+        var writer = new ConfigWriter(_etcd, _feed.Layout, historyLimit: 5);
+        var before = (await _etcd.RangeAsync(Txn.Range(_root))).Header.Revision;
+        var first = await SetAsync("limit", "5");
+        await etcd.Server.CompactAsync(first);
+        // All that there ever was is still known.
+        await writer.RollbackAsync(before, null, null);
+        Assert.Null(await _etcd.GetAsync($"{_root}{Name}/limit"));
+        var then = await SetAsync("limit", "6");
+        await SetAsync("limit", "50");
+        for (var i = 0; i < 5; i++)
+            await SetAsync($"job-{i}", "1");
+        await etcd.Server.CompactAsync(await etcd.Server.GetRevisionAsync());
+        Assert.Contains("does not go back", (await Assert.ThrowsAsync<InvalidOperationException>(() => writer.RollbackAsync(then, null, null))).Message);
+
+        async Task<long> SetAsync(string key, string value) => (await writer.CommitAsync(new ConfigCommit { Edits = [ConfigEdit.Set(key, value)] })).Revision;
+    }
+
+    /// <summary>Others may write what no commit would.</summary>
+    [Fact]
+    public async Task Rollback_BringsBackKeysThatNoCommitWouldTake()
+    {
+        await _etcd.PutAsync($"{_root}{Name}/", "empty");
+        await _etcd.PutAsync($"{_root}{Name}/{new string('k', 2000)}", "long");
+        var then = await CommitAsync(ConfigEdit.Set("a", "1"));
+        await _etcd.PutAsync($"{_root}{Name}/", "2");
+        await _etcd.DeleteAsync($"{_root}{Name}/{new string('k', 2000)}");
+        await CommitAsync(ConfigEdit.Set("a", "2"));
+        await _writer.RollbackAsync(then.Revision, null, null);
+        foreach (var (key, value) in new[] { ("", "empty"), (new string('k', 2000), "long"), ("a", "1") })
+            Assert.Equal(value, (await _etcd.GetAsync($"{_root}{Name}/{key}"))?.Value.ToStringUtf8());
+    }
+
+    [Fact]
+    public async Task Rollback_OfMoreKeysThanACommitTakes_SaysSo()
+    {
+        foreach (var keys in Enumerable.Range(0, ConfigWriter.MostEdits + 1).Chunk(ConfigWriter.MostEdits))
+            await CommitAsync([.. keys.Select(key => ConfigEdit.Set($"{key}", "1"))]);
+        await _etcd.DeleteRangeAsync(new() { Key = Connections.Bytes($"{_root}{Name}/"), RangeEnd = EtcdKeys.RangeEnd($"{_root}{Name}/") }, CancellationToken.None);
+        Assert.Contains("3001 keys", (await Assert.ThrowsAsync<InvalidOperationException>(() => _writer.RollbackAsync(_last, null, null))).Message);
+    }
+
     [Fact]
     public async Task Rollback_BeyondCompaction_ToAValueTooLargeToBeKeptTwice_IsRefused()
     {
@@ -384,6 +429,28 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
 
         Assert.Empty(told.Faults);
         Assert.Equal("5", told.Values["a"]);
+    }
+
+    /// <summary>A new view began where etcd was; the next one, of another silo, where the namespace was last changed.</summary>
+    [Fact]
+    public async Task SubscriberThatKnowsMoreThanTheView_CostsOneRequestOfEtcds()
+    {
+        await CommitAsync(ConfigEdit.Set("a", "1"));
+        var state = await ReachAsync();
+        var elsewhere = await _etcd.PutAsync($"{_root}elsewhere", "1");
+        var cursor = state.Cursor with { Stream = Guid.NewGuid(), Revision = elsewhere.Header.Revision };
+        var before = (await etcd.Server.HandledAsync())["Range"];
+        for (var i = 0; i < 5; i++)
+        {
+            var page = await _feed.NextAsync(new ConfigQuery(cursor, new ConfigScope(), TimeSpan.FromMilliseconds(20)), CancellationToken.None);
+            Assert.Empty(page.Notifications);
+            Assert.Equal(cursor, page.Next);
+        }
+
+        Assert.Equal(before + 1, (await etcd.Server.HandledAsync())["Range"]);
+        // And it is told what comes then.
+        await CommitAsync(ConfigEdit.Set("a", "2"));
+        Assert.Single((await _feed.NextAsync(new ConfigQuery(cursor, new ConfigScope(), TimeSpan.FromSeconds(10)), CancellationToken.None)).Notifications);
     }
 
     [Fact]

@@ -40,6 +40,8 @@ public sealed class EtcdConfigurationTests(SharedEtcd35 etcd) : IClassFixture<Sh
         await PutAsync("/leading", "3");
         await PutAsync("json", """{ "deep": { "list": [ 1, true, null, "x" ] }, "empty": {} }""");
         await PutAsync("broken", "{ secret");
+        // JSON, but no text.
+        await PutAsync("half", """{ "icon": "\ud83d" }""");
         await PutAsync("text", "plain");
         using var flat = Build(options => options.Layers.Add(new EtcdConfigurationLayer(_prefix)));
         Assert.Equal(["1", "2", "3", "plain", "{ secret"], new[] { "a", "limits:max:open", "leading", "text", "broken" }.Select(key => flat[key]));
@@ -47,6 +49,7 @@ public sealed class EtcdConfigurationTests(SharedEtcd35 etcd) : IClassFixture<Sh
         using var parsed = Build(options => options.Layers.Add(new EtcdConfigurationLayer(_prefix) { ParseJson = true, Section = "App:Etcd" }));
         Assert.Equal(["1", "2", "1", "True", "x", "plain"], new[] { "a", "Limits:Max:Open", "json:deep:list:0", "json:deep:list:1", "json:deep:list:3", "text" }.Select(key => parsed[$"App:Etcd:{key}"]));
         Assert.Null(parsed["App:Etcd:broken"]);
+        Assert.Null(parsed["App:Etcd:half:icon"]);
         Assert.Null(parsed["a"]);
         Assert.Contains(_log.Lines, line => line.Contains($"{_prefix}broken", StringComparison.Ordinal));
         Assert.DoesNotContain(_log.Lines, line => line.Contains("secret", StringComparison.Ordinal));
