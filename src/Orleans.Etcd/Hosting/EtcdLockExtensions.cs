@@ -138,7 +138,7 @@ public static class EtcdLockExtensions
         var logger = loggers.CreateLogger<LockSession>();
         var sessions = new LockSessions(
             stop => store is null
-                ? GrainSessionLink.OpenAsync(grains, options.SessionTtl, options.Owner, time, logger, stop)
+                ? GrainSessionLink.OpenAsync(grains.GetGrain<ILockSessionGrain>(0), options.SessionTtl, options.Owner, time, logger, stop)
                 : EtcdSessionLink.OpenAsync(store, options.SessionTtl, options.Owner, stop),
             time,
             logger);
@@ -169,10 +169,11 @@ public static class EtcdLockExtensions
             lifecycle.Subscribe(nameof(SiloLocks), ServiceLifecycleStage.Active, _ => Task.CompletedTask, _ => EndWaitsAsync());
         }
 
+        // A grain that waits here is not deactivated before its wait is over, and all that this silo holds stays held until then.
         private Task EndWaitsAsync()
         {
             services.GetRequiredService<LockQueues>().EndWaits();
-            return Task.CompletedTask;
+            return services.GetRequiredService<EtcdLocks>().EndWaitsAsync();
         }
     }
 

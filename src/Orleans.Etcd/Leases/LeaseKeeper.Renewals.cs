@@ -48,9 +48,7 @@ internal sealed partial class LeaseKeeper
                 stream?.Dispose();
             }
 
-            Log.StreamBroken(_logger, reason, stream?.Endpoint.Address);
-            if (stream is not null && reason is TimeoutException)
-                connection.NoteSilence(stream.Endpoint);
+            NoteBroken(stream, reason);
             var now = _time.GetTimestamp();
             failures = progress.Answered && _time.GetElapsedTime(opened, now) > ShortLife ? 0 : failures + 1;
             avoided = stream?.Endpoint;
@@ -58,6 +56,20 @@ internal sealed partial class LeaseKeeper
             foreach (var lease in leases)
                 lease.StreamLost(now);
             await PauseAsync(failures, leases).ConfigureAwait(false);
+        }
+    }
+
+    private void NoteBroken(EtcdStream<LeaseKeepAliveRequest, LeaseKeepAliveResponse>? stream, Exception reason)
+    {
+        try
+        {
+            if (stream is not null && reason is TimeoutException)
+                connection.NoteSilence(stream.Endpoint);
+            Log.StreamBroken(_logger, reason, stream?.Endpoint.Address);
+        }
+        catch (Exception)
+        {
+            // A logger that throws ends no lease.
         }
     }
 

@@ -20,7 +20,7 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : ILeaseKee
     private readonly ILogger _logger = connection.LoggerFactory.CreateLogger<LeaseKeeper>();
     private readonly TimeProvider _time = connection.Time;
     // The owner has been told by then, and had a second for what it does about it; and etcd itself might have expired the lease.
-    private static readonly TimeSpan TimeToLetGo = TimeSpan.FromSeconds(1.5);
+    internal static readonly TimeSpan TimeToLetGo = TimeSpan.FromSeconds(1.5);
 
     private readonly Channel<(long LeaseId, long Lost)> _forgone = Channel.CreateUnbounded<(long, long)>(new() { SingleReader = true });
     private TaskCompletionSource _wake = NewWake();

@@ -86,7 +86,7 @@ internal sealed class EtcdLock : ILock
     {
         while (true)
         {
-            var session = await wish.RepeatAsync(_context.Sessions.GetAsync, cancellationToken).ConfigureAwait(false);
+            var session = await wish.RepeatAsync(token => SessionAsync(wish, token), cancellationToken).ConfigureAwait(false);
             var request = session.Want(_idsFor, _template);
             LockAnswer answer;
             bool isClean;
@@ -122,19 +122,37 @@ internal sealed class EtcdLock : ILock
         }
     }
 
+    /// <summary>The session, which others may wait for longer.</summary>
+    private async Task<LockSession> SessionAsync(Wish wish, CancellationToken cancellationToken)
+    {
+        var limit = wish.Left + AnswerDelay;
+        try
+        {
+            return await _context.Sessions.GetAsync(cancellationToken).WaitAsync(limit, _context.Time, cancellationToken).ConfigureAwait(false);
+        }
+        catch (TimeoutException exception)
+        {
+            throw new TimeoutException($"This process has no session for its locks: who keeps it, etcd or a silo, has not answered within {limit.TotalSeconds:0.0} s.", exception);
+        }
+    }
+
     /// <summary>
     /// Asks until there is a last word about this request, or its session has ended; and says whether each call was answered.
     /// </summary>
     private async Task<(LockAnswer Answer, bool IsClean)> AskAsync(Wish wish, LockSession session, LockRequest request, CancellationToken cancellationToken)
     {
         var (unanswered, calls) = (0, 0);
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, session.Ended);
+        // Who asks when the silo is about to stop has what is free, and waits for nothing.
+        var isStopping = _context.Stopping.IsCancellationRequested;
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, session.Ended, isStopping ? CancellationToken.None : _context.Stopping);
         try
         {
             while (true)
             {
                 var asked = _context.Time.GetTimestamp();
                 var answer = await wish.RepeatAsync(AskOnceAsync, either.Token).ConfigureAwait(false);
+                if (isStopping && answer.Outcome is LockOutcome.Queued or LockOutcome.NotFree && wish.Left > TimeSpan.Zero)
+                    throw NoWait();
                 if (answer.Outcome != LockOutcome.Queued)
                     return (answer, unanswered == 0);
                 // A silo that is about to stop lets nobody wait.
@@ -147,9 +165,16 @@ internal sealed class EtcdLock : ILock
             return (new LockAnswer(LockOutcome.SessionLost, 0), false);
         }
 
+        catch (OperationCanceledException) when (_context.Stopping.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
+        {
+            throw NoWait();
+        }
+
+        static ObjectDisposedException NoWait() => new(nameof(ILocks), "This silo is about to stop: nobody waits for a lock here any more.");
+
         async Task<LockAnswer> AskOnceAsync(CancellationToken token)
         {
-            var left = wish.Left;
+            var left = isStopping ? TimeSpan.Zero : wish.Left;
             var call = left < _context.MaxCall ? left : _context.MaxCall;
             unanswered++;
             var answer = await Detached.Observed(_grain.Acquire(request with { MaxWait = left, MaxCall = _context.MaxCall, IsFirstCall = calls++ == 0 })).WaitAsync(call + AnswerDelay, _context.Time, token).ConfigureAwait(false);

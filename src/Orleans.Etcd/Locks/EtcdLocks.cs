@@ -20,6 +20,9 @@ internal sealed class EtcdLocks(LockContext context) : ILocks, IAsyncDisposable,
         return AcquireAsync(names, wait, cancellationToken);
     }
 
+    /// <inheritdoc cref="LockContext.EndWaitsAsync" />
+    public Task EndWaitsAsync() => context.EndWaitsAsync();
+
     /// <summary>Ends the session, and with it all that is held.</summary>
     public ValueTask DisposeAsync() => context.Sessions.DisposeAsync();
 

@@ -10,15 +10,19 @@ namespace Orleans.Etcd;
 /// </remarks>
 internal sealed partial class GrainSessionLink : ILockSessionLink, ILeaseKeeper
 {
+    private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(50);
+    private static readonly TimeSpan LongestPause = TimeSpan.FromMilliseconds(500);
+
     private readonly ILockSessionGrain _grain;
     private readonly TimeProvider _time;
     private readonly ILogger _logger;
+    private readonly CancellationToken _stopping;
     private readonly CancellationTokenSource _stop = new();
     private readonly Task _renewing;
 
-    private GrainSessionLink(ILockSessionGrain grain, LockSessionGrant grant, long sent, TimeProvider time, ILogger logger)
+    private GrainSessionLink(ILockSessionGrain grain, LockSessionGrant grant, long sent, TimeProvider time, ILogger logger, CancellationToken stopping)
     {
-        (_grain, _time, _logger) = (grain, time, logger);
+        (_grain, _time, _logger, _stopping) = (grain, time, logger, stopping);
         Lease = new EtcdLease(this, time, grant.Session, grant.Ttl, sent);
         Revision = grant.Revision;
         _renewing = Detached.Run(RenewAsync);
@@ -28,12 +32,17 @@ internal sealed partial class GrainSessionLink : ILockSessionLink, ILeaseKeeper
 
     public long Revision { get; }
 
-    public static async Task<ILockSessionLink> OpenAsync(IGrainFactory grains, TimeSpan ttl, string owner, TimeProvider time, ILogger logger, CancellationToken cancellationToken)
+    /// <param name="grain">On whichever silo.</param>
+    /// <param name="ttl">Of the session.</param>
+    /// <param name="owner">Who it is, for people.</param>
+    /// <param name="time">The clock.</param>
+    /// <param name="logger">The log.</param>
+    /// <param name="stopping">Cancelled when this process stops.</param>
+    public static async Task<ILockSessionLink> OpenAsync(ILockSessionGrain grain, TimeSpan ttl, string owner, TimeProvider time, ILogger logger, CancellationToken stopping)
     {
-        var grain = grains.GetGrain<ILockSessionGrain>(0);
         var sent = time.GetTimestamp();
-        var grant = await Detached.Observed(grain.Open(ttl, owner)).WaitAsync(cancellationToken).ConfigureAwait(false);
-        return new GrainSessionLink(grain, grant, sent, time, logger);
+        var grant = await Detached.Observed(grain.Open(ttl, owner)).WaitAsync(stopping).ConfigureAwait(false);
+        return new GrainSessionLink(grain, grant, sent, time, logger, stopping);
     }
 
     public Task<LockSessionState> WatchAsync(int known, CancellationToken cancellationToken) => Detached.Observed(_grain.Watch(Lease.Id, known)).WaitAsync(LockQueue.CallLimit * 1.5, _time, cancellationToken);
@@ -58,6 +67,32 @@ internal sealed partial class GrainSessionLink : ILockSessionLink, ILeaseKeeper
     {
         EtcdMeter.LeasesLost.Add(1);
         _ = Detached.Observed(lost.CancelAsync());
+        if (reason == LeaseLoss.NotRenewed)
+            _ = Detached.Run(ForgoAsync);
+    }
+
+    /// <summary>Ends a session that was lost in an outage as soon as that is over, as <see cref="LeaseKeeper"/> does over a connection.</summary>
+    private async Task ForgoAsync()
+    {
+        await Task.Delay(LeaseKeeper.TimeToLetGo, _time, _stopping).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+        for (var pause = FirstPause; !_stopping.IsCancellationRequested; pause = Backoff.Longer(pause, LongestPause))
+        {
+            try
+            {
+                await Detached.Observed(_grain.Close(Lease.Id)).WaitAsync(LockQueue.CallLimit * 1.5, _time, _stopping).ConfigureAwait(false);
+                return;
+            }
+            catch (Exception exception) when (Passing.Is(exception))
+            {
+                await Task.Delay(Backoff.Jittered(pause), _time, _stopping).ConfigureAwait(ConfigureAwaitOptions.SuppressThrowing);
+            }
+            catch (Exception exception)
+            {
+                if (!_stopping.IsCancellationRequested)
+                    Log.LeftToExpire(_logger, exception, Lease.Id);
+                return;
+            }
+        }
     }
 
     /// <summary>A call that has no answer within a quarter of the TTL is repeated, on whichever silo there is by then.</summary>

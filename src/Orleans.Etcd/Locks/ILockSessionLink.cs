@@ -50,7 +50,8 @@ internal sealed class EtcdSessionLink : ILockSessionLink
         }
         catch
         {
-            await lease.DisposeAsync().ConfigureAwait(false);
+            // Nobody waits for that: etcd may be away.
+            _ = Detached.Run(() => lease.DisposeAsync().AsTask());
             throw;
         }
     }

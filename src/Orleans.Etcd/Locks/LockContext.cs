@@ -3,7 +3,12 @@ namespace Orleans.Etcd;
 /// <summary>What all locks of a process share.</summary>
 internal sealed class LockContext(Func<LockKind, string, ILockQueueGrain> grain, LockSessions sessions, TimeProvider time)
 {
+    private readonly CancellationTokenSource _stopping = new();
+
     public LockSessions Sessions => sessions;
+
+    /// <summary>Cancelled when nobody is to wait for a lock here any more.</summary>
+    public CancellationToken Stopping => _stopping.Token;
 
     public TimeProvider Time => time;
 
@@ -18,6 +23,9 @@ internal sealed class LockContext(Func<LockKind, string, ILockQueueGrain> grain,
 
     /// <inheritdoc cref="LockRequest.MaxCall" />
     public required TimeSpan MaxCall { get; init; }
+
+    /// <summary>Ends all waits here, and lets nobody begin one: what is free can still be had, and what is held be released.</summary>
+    public Task EndWaitsAsync() => _stopping.CancelAsync();
 
     public ILockQueueGrain Grain(LockKind kind, string name) => grain(kind, name);
 

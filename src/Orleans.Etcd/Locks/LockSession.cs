@@ -41,6 +41,7 @@ internal sealed partial class LockSession : IAsyncDisposable
     private Dictionary<string, string> _strangers = [];
     private HashSet<LockHandle> _missing = [];
     private int _looksLeft;
+    private bool _wasUnknown;
     private bool _ended;
 
     public LockSession(ILockSessionLink link, TimeProvider time, ILogger logger)
@@ -118,6 +119,15 @@ internal sealed partial class LockSession : IAsyncDisposable
     /// <summary>etcd has said that the session is gone.</summary>
     public void NoteGone() => Lose("etcd ended it");
 
+    /// <summary>The silos do not know it; whether that was so as soon as it was made, for all who have asked with it.</summary>
+    public bool NoteUnknown(TimeSpan soon)
+    {
+        lock (_lock)
+            _wasUnknown |= !_ended && Age < soon;
+        NoteGone();
+        return _wasUnknown;
+    }
+
     /// <summary>Ends the session; all that is held by it is free at once, if etcd can be told.</summary>
     public async ValueTask DisposeAsync()
     {
@@ -139,9 +149,9 @@ internal sealed partial class LockSession : IAsyncDisposable
         }
 
         Task[] told = [.. held.Select(static handle => handle.Lose()).OfType<Task>()];
+        _ = Detached.Run(() => CloseAsync(told));
         if (told.Length > 0)
             Log.Lost(_logger, Id, told.Length, reason);
-        _ = Detached.Run(() => CloseAsync(told));
     }
 
     private async Task CloseAsync(Task[] told)

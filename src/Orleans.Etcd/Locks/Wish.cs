@@ -53,8 +53,7 @@ internal sealed class Wish(LockContext context, long started, TimeSpan? wait)
     /// <exception cref="InvalidOperationException">Several sessions were unknown as soon as they were made.</exception>
     public async Task NoteSessionLostAsync(LockSession session, CancellationToken cancellationToken)
     {
-        var young = !session.HasEnded && session.Age < FreshSession;
-        session.NoteGone();
+        var young = session.NoteUnknown(FreshSession);
         _unknown = young ? _unknown + 1 : 0;
         if (_unknown >= MostUnknown)
             throw new InvalidOperationException($"The silos' etcd does not know the sessions that this process has just made, {_unknown} in a row: does it use another etcd than the silos?");

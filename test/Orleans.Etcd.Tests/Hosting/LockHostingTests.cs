@@ -1,5 +1,8 @@
+using System.Diagnostics;
 using Microsoft.Extensions.DependencyInjection;
 using Orleans.Configuration;
+using Orleans.Etcd.Tests.Silo;
+using Orleans.Etcd.Tests.Testing;
 using Xunit;
 
 namespace Orleans.Etcd.Tests.Hosting;
@@ -71,6 +74,31 @@ public sealed class LockHostingTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
             Assert.True(held.LostToken.IsCancellationRequested);
             await held.DisposeAsync();
         }
+    }
+
+    /// <summary>A grain is not deactivated while a call of it runs, and all that its silo holds stays held until its shutdown is given up.</summary>
+    [Fact]
+    public async Task SiloThatStops_WaitsForNoGrainThatWaitsForALock()
+    {
+        var id = Hosts.NewId();
+        using var silo = Hosts.Silo(builder => builder.WithId(id).UseEtcdClustering(options => etcd.Server.Configure(options)).AddEtcdLocks());
+        await silo.StartAsync();
+        await using var etcdctl = etcd.Server.Connect();
+        var foreign = EtcdKeys.Lock("orleans", id, "locks", "busy") + "somebody";
+        await etcdctl.PutAsync(foreign, "");
+        var grains = silo.Services.GetRequiredService<IGrainFactory>();
+        var waiting = grains.GetGrain<ILockUser>(0).HoldFor("busy", TimeSpan.Zero);
+        await Eventually.IsTrueAsync(async () => (await grains.GetLock("busy").GetStatusAsync()).Waiters == 1, "it waits");
+        var locks = silo.Services.GetRequiredService<ILocks>();
+        var held = await locks.GetLock("held").AcquireAsync();
+        var since = Stopwatch.StartNew();
+        var stopping = silo.StopAsync();
+        var thrown = await Record.ExceptionAsync(() => waiting.WaitAsync(TimeSpan.FromSeconds(5)));
+        Assert.IsType<ObjectDisposedException>(thrown);
+        await stopping;
+        Assert.InRange(since.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(10));
+        Assert.True(held.LostToken.IsCancellationRequested);
+        Assert.Equal(["somebody"], (await etcdctl.RangeAsync(Txn.Range(EtcdKeys.Lock("orleans", id, "locks", "busy")))).Kvs.Select(kv => kv.Key.ToStringUtf8().Split('/')[^1]));
     }
 
     [Fact]

@@ -1,4 +1,5 @@
 using System.Diagnostics;
+using Microsoft.Extensions.Logging.Abstractions;
 using Orleans.Etcd.Tests.Testing;
 using Xunit;
 
@@ -93,6 +94,41 @@ public sealed class LockFaultTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd
         var clock = Stopwatch.StartNew();
         await Assert.ThrowsAsync<EtcdException>(() => client.Locks.GetLock(Name).AcquireAsync());
         Assert.InRange(clock.Elapsed, TimeSpan.FromSeconds(2), TimeSpan.FromSeconds(15));
+    }
+
+    /// <summary>However many ask at once: each of them ends the sessions of all.</summary>
+    [Theory]
+    [InlineData(1)]
+    [InlineData(16)]
+    public async Task SilosOnAnotherEtcd_AreToldOf_AndNobodyWaitsForEver(int callers)
+    {
+        await using var client = new QueueClient(etcd.Server.Connect(), $"{_service}-other", _silo.Grain, ttl: Ttl);
+        var calls = Enumerable.Range(0, callers).Select(i => client.Locks.GetLock($"{Name}-{i}").TryAcquireAsync()).ToArray();
+        foreach (var call in calls)
+            Assert.Contains("another etcd", (await Assert.ThrowsAsync<InvalidOperationException>(() => call.WaitAsync(TimeSpan.FromSeconds(10)))).Message);
+    }
+
+    [Fact]
+    public async Task SessionThatIsNotOpenedInTime_EndsTheWaitInTime()
+    {
+        await using var sessions = new LockSessions(
+            async stop =>
+            {
+                await Task.Delay(Timeout.InfiniteTimeSpan, stop);
+                throw new InvalidOperationException();
+            },
+            TimeProvider.System,
+            NullLogger<LockSession>.Instance);
+        await using var locks = new EtcdLocks(new LockContext(_silo.Grain, sessions, TimeProvider.System)
+        {
+            Owner = "test",
+            ReleaseTimeout = TimeSpan.FromSeconds(5),
+            OutageTimeout = TimeSpan.FromSeconds(30),
+            MaxCall = LockQueue.CallLimit,
+        });
+        var since = Stopwatch.StartNew();
+        Assert.Contains("no session", (await Assert.ThrowsAsync<TimeoutException>(() => locks.GetLock(Name).TryAcquireAsync(TimeSpan.FromSeconds(1)))).Message);
+        Assert.InRange(since.Elapsed, TimeSpan.FromSeconds(5), TimeSpan.FromSeconds(7));
     }
 
     [Fact]
