@@ -8,6 +8,9 @@ internal sealed class EtcdLock : ILock
     // More than the call itself takes in its silo; then another is asked, should this one have died or hang.
     private static readonly TimeSpan AnswerDelay = TimeSpan.FromSeconds(5);
 
+    // More than a call to etcd takes that is refused: then it says why.
+    private static readonly TimeSpan SessionDelay = TimeSpan.FromSeconds(6);
+
     // Before asking again for what might be answered at once.
     private static readonly TimeSpan HastyAnswer = TimeSpan.FromMilliseconds(100);
 
@@ -68,6 +71,10 @@ internal sealed class EtcdLock : ILock
             outcome = "cancelled";
             throw;
         }
+        catch (OperationCanceledException) when (_context.Stopping.IsCancellationRequested)
+        {
+            throw NoWait();
+        }
         catch (Exception exception)
         {
             span?.SetStatus(ActivityStatusCode.Error, exception.Message);
@@ -86,7 +93,8 @@ internal sealed class EtcdLock : ILock
     {
         while (true)
         {
-            var session = await wish.RepeatAsync(token => SessionAsync(wish, token), cancellationToken).ConfigureAwait(false);
+            using var waiting = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, EndOfWaits(wish));
+            var session = await wish.RepeatAsync(token => SessionAsync(wish, token), waiting.Token).ConfigureAwait(false);
             var request = session.Want(_idsFor, _template);
             LockAnswer answer;
             bool isClean;
@@ -125,16 +133,23 @@ internal sealed class EtcdLock : ILock
     /// <summary>The session, which others may wait for longer.</summary>
     private async Task<LockSession> SessionAsync(Wish wish, CancellationToken cancellationToken)
     {
-        var limit = wish.Left + AnswerDelay;
+        var limit = (_context.Stopping.IsCancellationRequested ? TimeSpan.Zero : wish.Left) + SessionDelay;
+        var opening = Detached.Observed(_context.Sessions.GetAsync(cancellationToken));
         try
         {
-            return await _context.Sessions.GetAsync(cancellationToken).WaitAsync(limit, _context.Time, cancellationToken).ConfigureAwait(false);
+            return await opening.WaitAsync(limit, _context.Time, cancellationToken).ConfigureAwait(false);
         }
-        catch (TimeoutException exception)
+        catch (TimeoutException) when (!opening.IsCompleted)
         {
-            throw new TimeoutException($"This process has no session for its locks: who keeps it, etcd or a silo, has not answered within {limit.TotalSeconds:0.0} s.", exception);
+            throw new TimeoutException($"This process has no session for its locks: who keeps it, etcd or a silo, has not answered within {limit.TotalSeconds:0.0} s.");
         }
     }
+
+    /// <summary>Cancelled when the silo begins to stop; not for those who do not wait, nor for those who come later: they have what is free.</summary>
+    private CancellationToken EndOfWaits(Wish wish) =>
+        wish.Left == TimeSpan.Zero || _context.Stopping.IsCancellationRequested ? CancellationToken.None : _context.Stopping;
+
+    private static ObjectDisposedException NoWait() => new(nameof(ILocks), "This silo is about to stop: nobody waits for a lock here any more.");
 
     /// <summary>
     /// Asks until there is a last word about this request, or its session has ended; and says whether each call was answered.
@@ -142,9 +157,8 @@ internal sealed class EtcdLock : ILock
     private async Task<(LockAnswer Answer, bool IsClean)> AskAsync(Wish wish, LockSession session, LockRequest request, CancellationToken cancellationToken)
     {
         var (unanswered, calls) = (0, 0);
-        // Who asks when the silo is about to stop has what is free, and waits for nothing.
         var isStopping = _context.Stopping.IsCancellationRequested;
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, session.Ended, isStopping ? CancellationToken.None : _context.Stopping);
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, session.Ended, EndOfWaits(wish));
         try
         {
             while (true)
@@ -164,13 +178,6 @@ internal sealed class EtcdLock : ILock
         {
             return (new LockAnswer(LockOutcome.SessionLost, 0), false);
         }
-
-        catch (OperationCanceledException) when (_context.Stopping.IsCancellationRequested && !cancellationToken.IsCancellationRequested)
-        {
-            throw NoWait();
-        }
-
-        static ObjectDisposedException NoWait() => new(nameof(ILocks), "This silo is about to stop: nobody waits for a lock here any more.");
 
         async Task<LockAnswer> AskOnceAsync(CancellationToken token)
         {

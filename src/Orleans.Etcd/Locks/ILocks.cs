@@ -80,7 +80,7 @@ public interface ILock
     /// <returns>The held lock, or null where others held it all the time.</returns>
     /// <exception cref="OperationCanceledException">The token was cancelled. Nothing stays held.</exception>
     /// <exception cref="EtcdException">etcd refuses, or could not be reached until the wait was over. Nothing stays held.</exception>
-    /// <exception cref="TimeoutException">Neither a silo nor etcd answered within 5 s after the wait. Nothing stays held.</exception>
+    /// <exception cref="TimeoutException">Neither a silo nor etcd answered within 6 s after the wait. Nothing stays held.</exception>
     /// <exception cref="ObjectDisposedException">The silo or client stops; a silo lets nobody wait as soon as it begins to. Nothing stays held.</exception>
     /// <exception cref="OrleansException">No silo could be reached until the wait was over. Nothing stays held.</exception>
     Task<ILockHandle?> TryAcquireAsync(TimeSpan wait = default, CancellationToken cancellationToken = default);

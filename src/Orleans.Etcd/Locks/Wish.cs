@@ -3,7 +3,7 @@ namespace Orleans.Etcd;
 /// <summary>How long somebody is willing to wait for a lock, and how long to put up with failures on the way.</summary>
 internal sealed class Wish(LockContext context, long started, TimeSpan? wait)
 {
-    // Of a wait without an end; far more than any call.
+    // Far more than any call, and no more than a timer takes.
     private static readonly TimeSpan Ever = TimeSpan.FromDays(1);
 
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(50);
@@ -14,7 +14,7 @@ internal sealed class Wish(LockContext context, long started, TimeSpan? wait)
 
     private int _unknown;
 
-    /// <summary>What is left of the wait; zero: not to wait any more.</summary>
+    /// <summary>What is left of the wait, a day at most; zero: not to wait any more.</summary>
     public TimeSpan Left
     {
         get
@@ -22,11 +22,11 @@ internal sealed class Wish(LockContext context, long started, TimeSpan? wait)
             if (wait is not { } limit)
                 return Ever;
             var left = limit - context.Time.GetElapsedTime(started);
-            return left > TimeSpan.Zero ? left : TimeSpan.Zero;
+            return left < TimeSpan.Zero ? TimeSpan.Zero : left < Ever ? left : Ever;
         }
     }
 
-    /// <summary>Makes a call, and again where it failed in a way that passes: until the wait is over, or nothing has worked for too long.</summary>
+    /// <summary>Makes a call, and again where it failed in a way that passes: until the wait is over, the silo is about to stop, or nothing has worked for too long.</summary>
     public async Task<T> RepeatAsync<T>(Func<CancellationToken, Task<T>> call, CancellationToken cancellationToken)
     {
         long? failing = null;
@@ -37,10 +37,11 @@ internal sealed class Wish(LockContext context, long started, TimeSpan? wait)
             {
                 return await call(cancellationToken).ConfigureAwait(false);
             }
-            catch (Exception exception) when (Passing.Is(exception) && !cancellationToken.IsCancellationRequested)
+            catch (Exception exception) when (Passing.Is(exception))
             {
+                cancellationToken.ThrowIfCancellationRequested();
                 failing ??= context.Time.GetTimestamp();
-                if (Left == TimeSpan.Zero || context.Time.GetElapsedTime(failing.Value) > context.OutageTimeout)
+                if (Left == TimeSpan.Zero || context.Stopping.IsCancellationRequested || context.Time.GetElapsedTime(failing.Value) > context.OutageTimeout)
                     throw;
             }
 

@@ -75,6 +75,9 @@ internal sealed class QueueClient : IAsyncDisposable
 
     public LockSessions Sessions { get; }
 
+    /// <summary>As a silo does when it begins to stop.</summary>
+    public Task EndWaitsAsync() => _locks.EndWaitsAsync();
+
     public async Task<long> SessionAsync() => (await Sessions.GetAsync(CancellationToken.None)).Id;
 
     public async ValueTask DisposeAsync()
