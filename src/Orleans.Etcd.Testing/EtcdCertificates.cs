@@ -5,7 +5,7 @@ using System.Security.Cryptography.X509Certificates;
 namespace Orleans.Etcd.Testing;
 
 /// <summary>
-/// A certificate authority of its own with a server and a client certificate, as PEM files in a directory.
+/// A certificate authority of its own with a server and two client certificates, as PEM files in a directory.
 /// </summary>
 /// <example><code>var unrelated = EtcdCertificates.Create(directory); // a server signed by another authority trusts none of it</code></example>
 /// <remarks>Immutable and thread safe. The keys are made for tests: they lie unencrypted in the directory.</remarks>
@@ -34,7 +34,16 @@ public sealed class EtcdCertificates
     /// <summary>The client's private key.</summary>
     public string ClientKeyFile => Path.Combine(Directory, "client-key.pem");
 
-    /// <summary>Makes an authority and the two certificates; existing files of the same names are overwritten.</summary>
+    /// <summary>
+    /// Another client certificate, signed by an authority in between, whose certificate follows in the file: who trusts only
+    /// <see cref="CaCertificateFile"/> has to be shown both.
+    /// </summary>
+    public string ChainedClientCertificateFile => Path.Combine(Directory, "chained-client.pem");
+
+    /// <summary>Its private key.</summary>
+    public string ChainedClientKeyFile => Path.Combine(Directory, "chained-client-key.pem");
+
+    /// <summary>Makes an authority and the certificates; existing files of the same names are overwritten.</summary>
     /// <param name="directory">Where the files go; made if it does not exist.</param>
     /// <param name="clientName">
     /// The common name of the client certificate, which etcd takes for the user name when it demands client certificates
@@ -63,16 +72,26 @@ public sealed class EtcdCertificates
         client.AddCommonName(clientName);
         Issue(authority, client.Build().Name, [ClientAuthentication], [],
             certificates.ClientCertificateFile, certificates.ClientKeyFile);
+
+        using var betweenKey = ECDsa.Create(ECCurve.NamedCurves.nistP256);
+        using var between = CreateAuthority(betweenKey, authority);
+        Issue(between, client.Build().Name, [ClientAuthentication], [],
+            certificates.ChainedClientCertificateFile, certificates.ChainedClientKeyFile);
+        File.AppendAllText(certificates.ChainedClientCertificateFile, "\n" + between.ExportCertificatePem());
         return certificates;
     }
 
-    private static X509Certificate2 CreateAuthority(ECDsa key)
+    private static X509Certificate2 CreateAuthority(ECDsa key, X509Certificate2? by = null)
     {
         var request = new CertificateRequest($"CN=etcd testing CA {Guid.NewGuid():N}", key, HashAlgorithmName.SHA256);
         request.CertificateExtensions.Add(new X509BasicConstraintsExtension(true, false, 0, true));
         request.CertificateExtensions.Add(new X509KeyUsageExtension(X509KeyUsageFlags.KeyCertSign | X509KeyUsageFlags.CrlSign, true));
         request.CertificateExtensions.Add(new X509SubjectKeyIdentifierExtension(request.PublicKey, false));
-        return request.CreateSelfSigned(DateTimeOffset.UtcNow.AddHours(-1), DateTimeOffset.UtcNow.AddDays(30));
+        if (by is null)
+            return request.CreateSelfSigned(DateTimeOffset.UtcNow.AddHours(-1), DateTimeOffset.UtcNow.AddDays(30));
+        request.CertificateExtensions.Add(X509AuthorityKeyIdentifierExtension.CreateFromCertificate(by, true, false));
+        using var signed = request.Create(by, by.NotBefore, by.NotAfter, RandomNumberGenerator.GetBytes(16));
+        return signed.CopyWithPrivateKey(key);
     }
 
     private static void Issue(

@@ -54,7 +54,7 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
         Options = options.Copy();
         LoggerFactory = loggerFactory ?? NullLoggerFactory.Instance;
         Time = timeProvider ?? TimeProvider.System;
-        _logger = LoggerFactory.CreateLogger<EtcdConnection>();
+        _logger = LoggerFactory.CreateGuarded<EtcdConnection>();
         _pool = new EndpointPool(Options, Time);
         if (!string.IsNullOrEmpty(Options.UserName))
             _token = new AuthToken(AuthenticateAsync);
@@ -144,7 +144,7 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
             // Soon another member is asked: the lease has not the time to wait for one that hangs.
             limit.CancelAfter(avoided is null ? RenewalPatience : Options.RequestTimeout);
-            using var stream = await OpenAsync<LeaseKeepAliveRequest, LeaseKeepAliveResponse>("LeaseKeepAlive", static (c, o) => c.LeaseClient.LeaseKeepAlive(o), avoided, withToken: false, limit.Token).ConfigureAwait(false);
+            using var stream = await OpenRenewalsAsync(avoided, limit.Token).ConfigureAwait(false);
             try
             {
                 await stream.WriteAsync(new LeaseKeepAliveRequest { ID = leaseId }).ConfigureAwait(false);
@@ -186,13 +186,44 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
         string operation,
         Func<IConnection, CallOptions, AsyncDuplexStreamingCall<TRequest, TResponse>> open,
         EtcdEndpoint? avoided,
-        bool withToken,
         CancellationToken cancellationToken)
         where TRequest : class
         where TResponse : class
     {
         ObjectDisposedException.ThrowIf(IsDisposed, this);
-        var token = withToken ? await TokenAsync(Time.GetTimestamp(), cancellationToken).ConfigureAwait(false) : null;
+        return Open(operation, open, avoided, await TokenAsync(Time.GetTimestamp(), cancellationToken).ConfigureAwait(false), cancellationToken);
+    }
+
+    /// <summary>
+    /// Opens a stream for renewals, with the token if that can be had soon: etcd demands it since 3.4.42, 3.5.28 and 3.6.9, and what is
+    /// older renews without, while the lease would be lost for the wait.
+    /// </summary>
+    internal async Task<EtcdStream<LeaseKeepAliveRequest, LeaseKeepAliveResponse>> OpenRenewalsAsync(EtcdEndpoint? avoided, CancellationToken cancellationToken)
+    {
+        ObjectDisposedException.ThrowIf(IsDisposed, this);
+        string? token = null;
+        try
+        {
+            if (_token is not null)
+                token = await _token.GetAsync(RenewalPatience / 2, Time, cancellationToken).ConfigureAwait(false);
+        }
+        catch (Exception exception) when (exception is EtcdException or TimeoutException)
+        {
+            // It is fetched on, for the next one.
+        }
+
+        return Open("LeaseKeepAlive", static (c, o) => c.LeaseClient.LeaseKeepAlive(o), avoided, token, cancellationToken);
+    }
+
+    private EtcdStream<TRequest, TResponse> Open<TRequest, TResponse>(
+        string operation,
+        Func<IConnection, CallOptions, AsyncDuplexStreamingCall<TRequest, TResponse>> open,
+        EtcdEndpoint? avoided,
+        string? token,
+        CancellationToken cancellationToken)
+        where TRequest : class
+        where TResponse : class
+    {
         var (endpoint, suspected) = _pool.Other(avoided);
         var life = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, suspected);
         try

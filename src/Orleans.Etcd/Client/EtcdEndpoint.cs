@@ -149,10 +149,16 @@ internal sealed class EtcdEndpoint : IDisposable
         }
 
         var certificate = options.ClientCertificate;
+        // Those of the authorities in between follow it in the file, and etcd may know none but the root.
+        var others = new X509Certificate2Collection();
         if (options.ClientCertificateFile is not null)
+        {
             certificate = Usable(X509Certificate2.CreateFromPemFile(options.ClientCertificateFile, options.ClientKeyFile));
+            others.ImportFromPemFile(options.ClientCertificateFile);
+        }
+
         if (certificate is not null)
-            tls.ClientCertificateContext = SslStreamCertificateContext.Create(certificate, additionalCertificates: null, offline: true);
+            tls.ClientCertificateContext = SslStreamCertificateContext.Create(certificate, others, offline: true);
 
         if (options.ServerName is { } name)
         {

@@ -24,7 +24,8 @@ internal sealed partial class EtcdGatewayListProvider : IGatewayListProvider, IA
     {
         _etcd = etcd;
         _layout = new MembershipLayout(etcd.Options.KeyPrefix, cluster.Value);
-        _unreadable = new UnreadableValues(key => Log.Unreadable(logger, key));
+        var guarded = logger.Guarded();
+        _unreadable = new UnreadableValues(key => Log.Unreadable(guarded, key));
         MaxStaleness = gateways.Value.GatewayListRefreshPeriod;
     }
 

@@ -46,7 +46,7 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
         // Orleans takes a silo for stale after three missed heartbeats; ours are never older than one.
         _maxHeartbeatAge = membership.Value.IAmAliveTablePublishTimeout;
         _maxJoinAttemptTime = membership.Value.MaxJoinAttemptTime;
-        _logger = logger;
+        _logger = logger.Guarded();
         _unreadable = new UnreadableValues(key => Log.Unreadable(_logger, key));
     }
 

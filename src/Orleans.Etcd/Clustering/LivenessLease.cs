@@ -49,7 +49,7 @@ internal sealed partial class LivenessLease : IAsyncDisposable
         _ttl = ttl;
         _key = key;
         _value = ByteString.CopyFrom(JsonSerializer.SerializeToUtf8Bytes(new LivenessValue { SiloName = siloName }, MembershipJson.Default.LivenessValue));
-        _logger = logger;
+        _logger = logger.Guarded();
         All.TryAdd(this, new("key", key.ToStringUtf8()));
         _loop = Detached.Run(RunAsync);
     }

@@ -26,7 +26,7 @@ internal sealed partial class LivenessMonitor(
     int agentCount,
     SiloAddress self,
     TimeProvider time,
-    ILogger<LivenessMonitor> logger)
+    ILogger logger)
 {
     private static readonly TimeSpan Tick = TimeSpan.FromMilliseconds(250);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(5);

@@ -9,7 +9,7 @@ namespace Orleans.Etcd;
 /// fails is tried again only while this silo is behind what the watch shows, and ever more rarely. (4) A broken watch
 /// changes nothing but speed: Orleans goes on polling as it always does.
 /// </remarks>
-internal sealed partial class MembershipPush(EtcdMembershipTable table, IClusterMembershipService membership, ILogger<MembershipPush> logger)
+internal sealed partial class MembershipPush(EtcdMembershipTable table, IClusterMembershipService membership, ILogger logger)
 {
     private static readonly TimeSpan FirstBackoff = TimeSpan.FromMilliseconds(250);
     private static readonly TimeSpan LongestBackoff = TimeSpan.FromSeconds(10);

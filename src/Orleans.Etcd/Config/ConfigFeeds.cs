@@ -7,7 +7,7 @@ internal sealed class ConfigFeeds(EtcdConnection etcd, string root, string histo
 {
     private readonly Dictionary<string, (ConfigFeed Feed, int Users)> _open = new(StringComparer.Ordinal);
     private readonly CancellationTokenSource _stopping = new();
-    private readonly ILogger _logger = loggers.CreateLogger<ConfigFeed>();
+    private readonly ILogger _logger = loggers.CreateGuarded<ConfigFeed>();
     private bool _disposed;
 
     /// <summary>Cancelled when no call is to wait for anything any more.</summary>

@@ -30,7 +30,7 @@ internal sealed partial class ConfigGrain(IServiceProvider services, ILogger<Con
 
     private ConfigWriter Writer => _writer ??= Feeds.Writer(Feed);
 
-    private ConfigObservers Observers => _observers ??= new ConfigObservers(Feed, logger, Feeds.Stopping);
+    private ConfigObservers Observers => _observers ??= new ConfigObservers(Feed, logger.Guarded(), Feeds.Stopping);
 
     public Task<ConfigValue?> Get(string key, ConfigRead? read = null)
     {

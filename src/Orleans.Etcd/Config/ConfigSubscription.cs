@@ -33,7 +33,7 @@ internal sealed partial class ConfigSubscription : IAsyncDisposable
 
     private ConfigSubscription(string name, Func<ConfigQuery, CancellationToken, Task<ConfigPage>> next, Func<ConfigNotification, Task> handler, ConfigScope scope, ILogger? logger)
     {
-        (_name, _next, _handler, _scope, _logger) = (name, next, handler, scope, logger);
+        (_name, _next, _handler, _scope, _logger) = (name, next, handler, scope, logger?.Guarded());
         _scheduler = TaskScheduler.Current;
         _loop = Detached.Run(RunAsync);
     }

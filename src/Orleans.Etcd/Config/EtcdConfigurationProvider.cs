@@ -36,7 +36,7 @@ internal sealed partial class EtcdConfigurationProvider : ConfigurationProvider,
     {
         _options = options;
         _instance = new ConfigInstance(options.InstanceName) { Labels = options.Labels.ToImmutableDictionary() };
-        _logger = (options.LoggerFactory ?? NullLoggerFactory.Instance).CreateLogger<EtcdConfigurationProvider>();
+        _logger = (options.LoggerFactory ?? NullLoggerFactory.Instance).CreateGuarded<EtcdConfigurationProvider>();
         _file = options.LastKnownGoodFile is { } path ? new LastKnownGood(path, _logger) : null;
     }
 

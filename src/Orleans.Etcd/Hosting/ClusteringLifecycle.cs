@@ -55,8 +55,8 @@ internal sealed class ClusteringLifecycle(IServiceProvider services) : ILifecycl
         _etcd = table.Etcd;
         _leases = new LiveView(_etcd, table.Layout.LivenessPrefix);
         var lease = _lease = new LivenessLease(_etcd, _leases, table.Layout.LivenessKey(silo.SiloAddress), silo.Name, options.LeaseTtl, services.GetRequiredService<ILogger<LivenessLease>>());
-        var push = new MembershipPush(table, membership, services.GetRequiredService<ILogger<MembershipPush>>());
-        var monitor = new LivenessMonitor(_leases, lease, table, membership, services.GetRequiredService<LivenessProbe>(), Policy(options), options.Agents, silo.SiloAddress, _etcd.Time, services.GetRequiredService<ILogger<LivenessMonitor>>());
+        var push = new MembershipPush(table, membership, services.GetRequiredService<ILogger<MembershipPush>>().Guarded());
+        var monitor = new LivenessMonitor(_leases, lease, table, membership, services.GetRequiredService<LivenessProbe>(), Policy(options), options.Agents, silo.SiloAddress, _etcd.Time, services.GetRequiredService<ILogger<LivenessMonitor>>().Guarded());
         _loops = Task.WhenAll(Detached.Run(() => push.RunAsync(_stop.Token)), Detached.Run(() => monitor.RunAsync(_stop.Token)));
         // So that it is missed should it die as soon as it has joined. An etcd that does not answer keeps nobody from starting.
         await lease.Tried.WaitAsync(stop).ConfigureAwait(false);

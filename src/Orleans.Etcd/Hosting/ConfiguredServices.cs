@@ -28,6 +28,19 @@ internal static class ConfiguredServices
         }
     }
 
+    /// <summary>Notes over which connection a feature works: of two, one would silently be left out.</summary>
+    /// <exception cref="OrleansConfigurationException">It was added over another one before.</exception>
+    public static void ClaimConnection(this IServiceCollection services, string feature, string? serviceKey)
+    {
+        var claims = services.Where(service => service.ServiceType == typeof(Claim)).Select(service => (Claim)service.ImplementationInstance!);
+        if (claims.FirstOrDefault(claim => claim.Feature == feature) is not { } before)
+            services.AddSingleton(new Claim(feature, serviceKey));
+        else if (before.ServiceKey != serviceKey)
+            throw new OrleansConfigurationException($"The {feature} of etcd were added twice, over {Name(before.ServiceKey)} and over {Name(serviceKey)}: a silo or client has them over one.");
+
+        static string Name(string? key) => key is null ? "the connection without a key" : $"the connection '{key}'";
+    }
+
     /// <summary>The membership table, the gateway list or the lease provider, over the connection of a key.</summary>
     /// <exception cref="OrleansConfigurationException">There is no such connection, or the cluster's ids cannot be keys.</exception>
     public static T OverEtcd<T>(this IServiceProvider services, string? serviceKey)
@@ -44,4 +57,6 @@ internal static class ConfiguredServices
 
         return ActivatorUtilities.CreateInstance<T>(services, etcd);
     }
+
+    private sealed record Claim(string Feature, string? ServiceKey);
 }

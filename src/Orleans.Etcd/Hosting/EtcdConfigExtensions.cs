@@ -44,6 +44,7 @@ public static class EtcdConfigExtensions
         var services = builder.Services;
         if (configure is not null)
             services.Configure(configure);
+        services.ClaimConnection("config", serviceKey);
         if (services.Any(service => service.ServiceType == typeof(ConfigFeeds)))
             return builder;
         services.AddSingleton<IConfigurationValidator, EtcdConfigOptionsValidator>();

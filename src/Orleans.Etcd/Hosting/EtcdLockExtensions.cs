@@ -56,7 +56,7 @@ public static class EtcdLockExtensions
     public static IClientBuilder AddEtcdLocks(this IClientBuilder builder, Action<EtcdLockOptions>? configure = null)
     {
         ArgumentNullException.ThrowIfNull(builder);
-        return builder.AddLocks(static services => services.GetService<EtcdConnection>() is null ? null : services.GetEtcdConnection(serviceKey: null), configure);
+        return builder.AddLocks(serviceKey: null, static services => services.GetService<EtcdConnection>() is null ? null : services.GetEtcdConnection(serviceKey: null), configure);
     }
 
     /// <summary>As <see cref="AddEtcdLocks(IClientBuilder, Action{EtcdLockOptions}?)"/>, over a connection registered with <c>AddKeyedEtcdClient</c>.</summary>
@@ -68,7 +68,7 @@ public static class EtcdLockExtensions
     {
         ArgumentNullException.ThrowIfNull(builder);
         ArgumentException.ThrowIfNullOrEmpty(serviceKey);
-        return builder.AddLocks(services => services.GetEtcdConnection(serviceKey), configure);
+        return builder.AddLocks(serviceKey, services => services.GetEtcdConnection(serviceKey), configure);
     }
 
     /// <summary>The locks of this silo or client.</summary>
@@ -95,7 +95,7 @@ public static class EtcdLockExtensions
     private static ISiloBuilder AddLocks(this ISiloBuilder builder, string? serviceKey, Action<EtcdLockOptions>? configure)
     {
         var services = builder.Services;
-        if (!services.AddLocks<SiloMessagingOptions>(provider => provider.GetEtcdConnection(serviceKey), configure))
+        if (!services.AddLocks<SiloMessagingOptions>(serviceKey, provider => provider.GetEtcdConnection(serviceKey), configure))
             return builder;
         services.AddSingleton(provider => new LockQueues(
             provider.GetEtcdConnection(serviceKey),
@@ -106,19 +106,20 @@ public static class EtcdLockExtensions
         return builder;
     }
 
-    private static IClientBuilder AddLocks(this IClientBuilder builder, Func<IServiceProvider, EtcdConnection?> etcd, Action<EtcdLockOptions>? configure)
+    private static IClientBuilder AddLocks(this IClientBuilder builder, string? serviceKey, Func<IServiceProvider, EtcdConnection?> etcd, Action<EtcdLockOptions>? configure)
     {
-        if (builder.Services.AddLocks<ClientMessagingOptions>(etcd, configure))
+        if (builder.Services.AddLocks<ClientMessagingOptions>(serviceKey, etcd, configure))
             builder.Services.AddSingleton<ILifecycleParticipant<IClusterClientLifecycle>>(static provider => new ClientLocks(provider));
         return builder;
     }
 
     /// <summary>What silo and client have in common; false where it was there already.</summary>
-    private static bool AddLocks<TMessaging>(this IServiceCollection services, Func<IServiceProvider, EtcdConnection?> etcd, Action<EtcdLockOptions>? configure)
+    private static bool AddLocks<TMessaging>(this IServiceCollection services, string? serviceKey, Func<IServiceProvider, EtcdConnection?> etcd, Action<EtcdLockOptions>? configure)
         where TMessaging : MessagingOptions
     {
         if (configure is not null)
             services.Configure(configure);
+        services.ClaimConnection("locks", serviceKey);
         if (services.Any(service => service.ServiceType == typeof(ILocks)))
             return false;
         services.AddSingleton<IConfigurationValidator, EtcdLockOptionsValidator>();

@@ -27,8 +27,7 @@ internal sealed partial class LeaseKeeper
             {
                 await WaitForLeasesAsync().ConfigureAwait(false);
                 opened = _time.GetTimestamp();
-                // Renewals need no token, and must not wait for one.
-                stream = await connection.OpenAsync<LeaseKeepAliveRequest, LeaseKeepAliveResponse>("LeaseKeepAlive", static (c, o) => c.LeaseClient.LeaseKeepAlive(o), avoided, withToken: false, _stop.Token).ConfigureAwait(false);
+                stream = await connection.OpenRenewalsAsync(avoided, _stop.Token).ConfigureAwait(false);
                 await RenewAsync(stream, patienceFactor: Math.Pow(1.5, Math.Min(failures, 4)), progress).ConfigureAwait(false);
                 // Nothing is left to renew: no fault of the member's.
                 avoided = null;
@@ -48,7 +47,9 @@ internal sealed partial class LeaseKeeper
                 stream?.Dispose();
             }
 
-            NoteBroken(stream, reason);
+            Log.StreamBroken(_logger, reason, stream?.Endpoint.Address);
+            if (stream is not null && reason is TimeoutException)
+                connection.NoteSilence(stream.Endpoint);
             var now = _time.GetTimestamp();
             failures = progress.Answered && _time.GetElapsedTime(opened, now) > ShortLife ? 0 : failures + 1;
             avoided = stream?.Endpoint;
@@ -56,20 +57,6 @@ internal sealed partial class LeaseKeeper
             foreach (var lease in leases)
                 lease.StreamLost(now);
             await PauseAsync(failures, leases).ConfigureAwait(false);
-        }
-    }
-
-    private void NoteBroken(EtcdStream<LeaseKeepAliveRequest, LeaseKeepAliveResponse>? stream, Exception reason)
-    {
-        try
-        {
-            if (stream is not null && reason is TimeoutException)
-                connection.NoteSilence(stream.Endpoint);
-            Log.StreamBroken(_logger, reason, stream?.Endpoint.Address);
-        }
-        catch (Exception)
-        {
-            // A logger that throws ends no lease.
         }
     }
 

@@ -17,7 +17,7 @@ internal sealed partial class LeaseKeeper(EtcdConnection connection) : ILeaseKee
     private readonly object _lock = new();
     private readonly Dictionary<long, EtcdLease> _leases = [];
     private readonly CancellationTokenSource _stop = new();
-    private readonly ILogger _logger = connection.LoggerFactory.CreateLogger<LeaseKeeper>();
+    private readonly ILogger _logger = connection.LoggerFactory.CreateGuarded<LeaseKeeper>();
     private readonly TimeProvider _time = connection.Time;
     // The owner has been told by then, and had a second for what it does about it; and etcd itself might have expired the lease.
     internal static readonly TimeSpan TimeToLetGo = TimeSpan.FromSeconds(1.5);

@@ -22,7 +22,7 @@ internal sealed partial class GrainSessionLink : ILockSessionLink, ILeaseKeeper
 
     private GrainSessionLink(ILockSessionGrain grain, LockSessionGrant grant, long sent, TimeProvider time, ILogger logger, CancellationToken stopping)
     {
-        (_grain, _time, _logger, _stopping) = (grain, time, logger, stopping);
+        (_grain, _time, _logger, _stopping) = (grain, time, logger.Guarded(), stopping);
         Lease = new EtcdLease(this, time, grant.Session, grant.Ttl, sent);
         Revision = grant.Revision;
         _renewing = Detached.Run(RenewAsync);

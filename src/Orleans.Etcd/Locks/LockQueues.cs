@@ -18,7 +18,7 @@ internal sealed class LockQueues(EtcdConnection etcd, IOptions<ClusterOptions> c
 
     private readonly ConcurrentDictionary<LockQueue, Action> _open = new();
     private readonly GroupCommit _commits = new(etcd);
-    private readonly ILogger _logger = loggers.CreateLogger<LockQueue>();
+    private readonly ILogger _logger = loggers.CreateGuarded<LockQueue>();
     private readonly CancellationTokenSource _stopping = new();
     private int _looking;
 

@@ -46,7 +46,7 @@ internal sealed partial class LockSession : IAsyncDisposable
 
     public LockSession(ILockSessionLink link, TimeProvider time, ILogger logger)
     {
-        (_link, _time, _logger) = (link, time, logger);
+        (_link, _time, _logger) = (link, time, logger.Guarded());
         _made = _looked = time.GetTimestamp();
         _loops = Task.WhenAll(Detached.Run(WatchAsync), Detached.Run(LookAsync));
         // Last: one that is lost already calls at once.

@@ -55,7 +55,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
         _prefix = prefix;
         _key = ByteString.CopyFromUtf8(prefix);
         _rangeEnd = EtcdKeys.RangeEnd(prefix);
-        _logger = etcd.LoggerFactory.CreateLogger<RangeWatch>();
+        _logger = etcd.LoggerFactory.CreateGuarded<RangeWatch>();
         _loop = Detached.Run(RunAsync);
     }
 
@@ -103,7 +103,7 @@ internal sealed partial class RangeWatch : IAsyncDisposable
         {
             if (_stale)
                 await ReadRangeAsync().ConfigureAwait(false);
-            stream = await _etcd.OpenAsync<WatchRequest, WatchResponse>("Watch", static (c, o) => c.WatchClient.Watch(o), _avoided, withToken: true, _stop.Token).ConfigureAwait(false);
+            stream = await _etcd.OpenAsync<WatchRequest, WatchResponse>("Watch", static (c, o) => c.WatchClient.Watch(o), _avoided, _stop.Token).ConfigureAwait(false);
             var reason = await FollowAsync(stream).ConfigureAwait(false);
             NoteEnd(stream.Endpoint, reason, new IOException($"The watch on {_prefix} ended: {reason}"));
         }

@@ -78,6 +78,23 @@ public sealed class AuthenticationTests
         Assert.InRange(since.Elapsed, TimeSpan.Zero, (2 * timeout) + TimeSpan.FromMilliseconds(500));
     }
 
+    /// <summary>The etcd of these tests renews without; later ones do not.</summary>
+    [Fact]
+    public async Task Renewals_CarryTheToken_AndGoWithoutOneWhereItCannotBeHadSoon()
+    {
+        await using var server = await EtcdServer.StartAsync(new() { UserName = "root", Password = Password });
+        await using var etcd = server.Connect();
+        using (var stream = await etcd.OpenRenewalsAsync(avoided: null, CancellationToken.None))
+            Assert.NotNull(stream.Token);
+        await using var proxy = TcpProxy.Start(server.Endpoint);
+        await using var silent = server.Connect(through: proxy.Endpoint);
+        proxy.Stall();
+        var since = Stopwatch.StartNew();
+        using (var stream = await silent.OpenRenewalsAsync(avoided: null, CancellationToken.None))
+            Assert.Null(stream.Token);
+        Assert.InRange(since.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(1.5));
+    }
+
     [Fact]
     public async Task Calls_PasswordWrong_SayWhatToDoAndNotThePassword()
     {

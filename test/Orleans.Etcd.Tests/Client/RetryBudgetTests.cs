@@ -57,6 +57,17 @@ public sealed class RetryBudgetTests
     public void ProposalDropped_WasSurelyNotApplied() =>
         Assert.False(CallFailure.Classify(new RpcException(new Status(StatusCode.Unknown, "raft proposal dropped"))).MayBeApplied);
 
+    /// <summary>A proxy, or another program on that port: HTTP 404 and 500.</summary>
+    [Theory]
+    [InlineData(StatusCode.Unimplemented, false)]
+    [InlineData(StatusCode.Unknown, true)]
+    public void AnswerOfWhatIsNotEtcd_SendsCallsElsewhere(StatusCode code, bool mayBeApplied)
+    {
+        var failure = CallFailure.Classify(new RpcException(new Status(code, "Bad gRPC response. HTTP status code: 4711")));
+        Assert.True(failure.TryElsewhere);
+        Assert.Equal(mayBeApplied, failure.MayBeApplied);
+    }
+
     [Theory]
     [InlineData(StatusCode.PermissionDenied, "etcdserver: permission denied", true)]
     [InlineData(StatusCode.NotFound, "etcdserver: requested lease not found", true)]

@@ -52,6 +52,17 @@ public sealed class TlsTests(TlsServers servers) : IClassFixture<TlsServers>
         Assert.NotNull(await second.GetAsync("a"));
     }
 
+    /// <summary>etcd knows the root alone.</summary>
+    [Fact]
+    public async Task Calls_ClientCertificateOfAnAuthorityInBetween_SatisfiesMutualTls()
+    {
+        var directory = Path.GetDirectoryName(servers.Mutual.ClientCertificateFile)!;
+        await using var etcd = servers.Mutual.Connect(options =>
+            (options.ClientCertificateFile, options.ClientKeyFile) = (Path.Combine(directory, "chained-client.pem"), Path.Combine(directory, "chained-client-key.pem")));
+        await etcd.PutAsync("chained", "1");
+        Assert.NotNull(await etcd.GetAsync("chained"));
+    }
+
     [Fact]
     public async Task Calls_OneMemberUnderAWrongName_GoToTheOthers()
     {

@@ -76,6 +76,18 @@ public sealed class LockHostingTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
         }
     }
 
+    [Fact]
+    public void LocksAndConfigOfTwoConnections_AreRefused()
+    {
+        using var both = Hosts.Silo(builder =>
+        {
+            builder.AddEtcdLocks().AddEtcdLocks().AddKeyedEtcdConfig("one");
+            Assert.Contains("'other'", Assert.Throws<OrleansConfigurationException>(() => builder.AddKeyedEtcdLocks("other")).Message);
+            Assert.Contains("without a key", Assert.Throws<OrleansConfigurationException>(() => builder.AddEtcdConfig()).Message);
+        });
+        using var client = Hosts.Client(builder => Assert.Throws<OrleansConfigurationException>(() => builder.AddKeyedEtcdLocks("one").AddEtcdLocks()));
+    }
+
     /// <summary>A grain is not deactivated while a call of it runs, and all that its silo holds stays held until its shutdown is given up.</summary>
     [Fact]
     public async Task SiloThatStops_WaitsForNoGrainThatWaitsForALock()

@@ -87,7 +87,7 @@ public sealed class LockFaultTests(SharedEtcd35 etcd) : IClassFixture<SharedEtcd
     public async Task EtcdCannotBeReached_AcquireThrowsInTime_AndNeverSaysThatTheLockIsNotFree()
     {
         await using var proxy = TcpProxy.Start(etcd.Server.Endpoint);
-        await using var client = Client(proxy.Endpoint, outage: TimeSpan.FromSeconds(2));
+        await using var client = new QueueClient(Connections.Connect(TimeSpan.FromSeconds(2), proxy.Endpoint), _service, _silo.Grain, Ttl, outage: TimeSpan.FromSeconds(2));
         proxy.Refuse();
         await Assert.ThrowsAsync<EtcdException>(() => client.Locks.GetLock(Name).TryAcquireAsync());
         await Assert.ThrowsAsync<EtcdException>(() => client.Locks.GetLock(Name).TryAcquireAsync(TimeSpan.FromSeconds(1)));
