@@ -45,6 +45,9 @@ internal readonly record struct CallFailure(EtcdErrorCode Code, bool MayBeApplie
 
         return rpc.StatusCode switch
         {
+            // Something else answers there, such as a proxy that knows of no etcd, or of none that lives.
+            StatusCode.Unimplemented => new(EtcdErrorCode.Unavailable, false, false, rpc),
+            not StatusCode.Unavailable when detail.StartsWith("Bad gRPC response", StringComparison.Ordinal) => new(EtcdErrorCode.Unavailable, true, false, rpc),
             StatusCode.Unavailable when NeverSent(detail, cause) => new(EtcdErrorCode.Unavailable, false, false, rpc),
             StatusCode.Unavailable when detail.Contains("timed out", StringComparison.Ordinal) => new(EtcdErrorCode.Timeout, true, false, rpc),
             StatusCode.Unavailable => new(EtcdErrorCode.Unavailable, true, false, rpc),
@@ -64,9 +67,6 @@ internal readonly record struct CallFailure(EtcdErrorCode Code, bool MayBeApplie
             StatusCode.NotFound when detail.Contains("lease", StringComparison.Ordinal) => new(EtcdErrorCode.LeaseNotFound, false, false, rpc),
             // By a leader that is handing over, before anything was done.
             StatusCode.Unknown when detail.Contains("raft proposal dropped", StringComparison.Ordinal) => new(EtcdErrorCode.Unavailable, false, false, rpc),
-            // Something else answers there, such as a proxy that knows of no etcd, or of none that lives.
-            StatusCode.Unimplemented => new(EtcdErrorCode.Unavailable, false, false, rpc),
-            _ when detail.StartsWith("Bad gRPC response", StringComparison.Ordinal) => new(EtcdErrorCode.Unavailable, true, false, rpc),
             // What a broken connection leaves behind, under several codes.
             StatusCode.Internal or StatusCode.Unknown or StatusCode.Cancelled or StatusCode.Aborted when cause is not null || rpc.StatusCode == StatusCode.Cancelled
                 => new(EtcdErrorCode.Unavailable, true, false, rpc),

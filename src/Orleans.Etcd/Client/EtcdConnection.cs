@@ -139,7 +139,7 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
     internal async Task<TimeSpan> RenewOnceAsync(long leaseId, CancellationToken cancellationToken)
     {
         EtcdEndpoint? avoided = null;
-        while (true)
+        for (var attempt = 0; ; attempt++)
         {
             using var limit = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken);
             // Soon another member is asked: the lease has not the time to wait for one that hangs.
@@ -152,11 +152,13 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
                     return TimeSpan.FromSeconds(stream.Current.TTL);
                 throw new EtcdException(EtcdErrorCode.Unavailable, "LeaseKeepAlive", $"etcd at {stream.Endpoint.Address} closed the stream without an answer.", outcomeUnknown: false);
             }
-            catch (EtcdException) when (avoided is null && !cancellationToken.IsCancellationRequested)
+            catch (EtcdException exception) when (avoided is null && attempt < 2 && !cancellationToken.IsCancellationRequested)
             {
                 if (limit.IsCancellationRequested)
                     NoteSilence(stream.Endpoint);
-                avoided = stream.Endpoint;
+                // A token that was refused is no fault of the member's.
+                if (exception.Code != EtcdErrorCode.AuthenticationFailed)
+                    avoided = stream.Endpoint;
             }
         }
     }
@@ -205,7 +207,7 @@ public sealed partial class EtcdConnection : IAsyncDisposable, IDisposable
         try
         {
             if (_token is not null)
-                token = await _token.GetAsync(RenewalPatience / 2, Time, cancellationToken).ConfigureAwait(false);
+                token = await _token.GetAsync((RenewalPatience < Options.RequestTimeout ? RenewalPatience : Options.RequestTimeout) / 2, Time, cancellationToken).ConfigureAwait(false);
         }
         catch (Exception exception) when (exception is EtcdException or TimeoutException)
         {

@@ -109,7 +109,11 @@ public sealed class EtcdOptionsValidator : IValidateOptions<EtcdOptions>
             Readable(
                 nameof(options.ClientCertificateFile),
                 options.ClientCertificateFile,
-                file => X509Certificate2.CreateFromPemFile(file, options.ClientKeyFile).Dispose(),
+                file =>
+                {
+                    X509Certificate2.CreateFromPemFile(file, options.ClientKeyFile).Dispose();
+                    new X509Certificate2Collection().ImportFromPemFile(file);
+                },
                 failures);
         }
     }

@@ -52,7 +52,8 @@ internal sealed partial class LeaseKeeper
                 connection.NoteSilence(stream.Endpoint);
             var now = _time.GetTimestamp();
             failures = progress.Answered && _time.GetElapsedTime(opened, now) > ShortLife ? 0 : failures + 1;
-            avoided = stream?.Endpoint;
+            // A token that was refused is no fault of the member's.
+            avoided = reason is EtcdException { Code: EtcdErrorCode.AuthenticationFailed } ? null : stream?.Endpoint;
             var leases = Snapshot();
             foreach (var lease in leases)
                 lease.StreamLost(now);

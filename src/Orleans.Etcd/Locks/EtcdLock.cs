@@ -157,8 +157,10 @@ internal sealed class EtcdLock : ILock
     private async Task<(LockAnswer Answer, bool IsClean)> AskAsync(Wish wish, LockSession session, LockRequest request, CancellationToken cancellationToken)
     {
         var (unanswered, calls) = (0, 0);
+        // In this order: a silo that begins to stop in between ends the wait either way.
+        var endOfWaits = EndOfWaits(wish);
         var isStopping = _context.Stopping.IsCancellationRequested;
-        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, session.Ended, EndOfWaits(wish));
+        using var either = CancellationTokenSource.CreateLinkedTokenSource(cancellationToken, session.Ended, endOfWaits);
         try
         {
             while (true)

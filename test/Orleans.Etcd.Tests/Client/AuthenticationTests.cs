@@ -84,6 +84,7 @@ public sealed class AuthenticationTests
     {
         await using var server = await EtcdServer.StartAsync(new() { UserName = "root", Password = Password });
         await using var etcd = server.Connect();
+        await etcd.PutAsync("a", "1");
         using (var stream = await etcd.OpenRenewalsAsync(avoided: null, CancellationToken.None))
             Assert.NotNull(stream.Token);
         await using var proxy = TcpProxy.Start(server.Endpoint);

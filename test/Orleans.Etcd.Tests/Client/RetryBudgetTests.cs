@@ -57,14 +57,17 @@ public sealed class RetryBudgetTests
     public void ProposalDropped_WasSurelyNotApplied() =>
         Assert.False(CallFailure.Classify(new RpcException(new Status(StatusCode.Unknown, "raft proposal dropped"))).MayBeApplied);
 
-    /// <summary>A proxy, or another program on that port: HTTP 404 and 500.</summary>
+    /// <summary>A proxy, or another program on that port: HTTP 404, 500, 401 and 403.</summary>
     [Theory]
     [InlineData(StatusCode.Unimplemented, false)]
     [InlineData(StatusCode.Unknown, true)]
+    [InlineData(StatusCode.Unauthenticated, true)]
+    [InlineData(StatusCode.PermissionDenied, true)]
     public void AnswerOfWhatIsNotEtcd_SendsCallsElsewhere(StatusCode code, bool mayBeApplied)
     {
         var failure = CallFailure.Classify(new RpcException(new Status(code, "Bad gRPC response. HTTP status code: 4711")));
         Assert.True(failure.TryElsewhere);
+        Assert.False(failure.BlamesToken);
         Assert.Equal(mayBeApplied, failure.MayBeApplied);
     }
 
