@@ -7,7 +7,7 @@ internal sealed record Race(TimeSpan Time, long[] Counts)
 {
     private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(0.5);
     private static readonly TimeSpan Long = TimeSpan.FromSeconds(2);
-    private static readonly TimeSpan Short = TimeSpan.FromSeconds(0.5);
+    private static readonly TimeSpan Short = TimeSpan.FromSeconds(0.2);
 
     public double PerSecond => Counts.Sum() / Time.TotalSeconds;
 

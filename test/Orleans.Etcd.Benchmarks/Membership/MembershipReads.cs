@@ -8,7 +8,7 @@ internal sealed class MembershipReads(Contest contest, BareEtcd bare, EtcdConnec
     private static readonly TimeSpan ChangeEvery = TimeSpan.FromMilliseconds(100);
     private const double Limit = 1.15;
 
-    private int[] Sizes => contest.Settings.Quick ? [10, 100] : [10, 100, 1000, 3000];
+    private int[] Sizes => contest.Settings.Quick ? [GoalRows] : [10, 100, 1000, 3000];
 
     /// <summary>The size that the goals are of.</summary>
     private int GoalRows => contest.Settings.Quick ? 100 : 1000;
