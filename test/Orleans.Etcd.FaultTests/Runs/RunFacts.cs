@@ -23,7 +23,7 @@ internal record RunTimes(Schedule Schedule, History Etcd, long Began, long Heale
     /// <summary>How old at most what is answered from memory may be at a moment; null where that is not judged.</summary>
     public TimeSpan? OldestAt(long moment) =>
         moment >= CalmFrom ? Beyond(FaultRun.RecoveryLimit, Schedule.Kind == ScheduleKind.Control ? Began : Healed, Ended)
-        : Schedule.Kind == ScheduleKind.Member ? Beyond(FaultRun.RecoveryLimit, Began, CalmFrom)
+        : Schedule.Kind == ScheduleKind.Member && moment >= Began ? Beyond(FaultRun.RecoveryLimit, Began, CalmFrom)
         : null;
 }
 

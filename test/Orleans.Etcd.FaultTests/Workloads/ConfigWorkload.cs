@@ -153,7 +153,7 @@ internal sealed class ConfigWorkload(Deployment deployment, int seed) : Workload
                 CheckTimes(where, told, findings, facts);
         }
 
-        foreach (var fault in ConfigChecker.Check(log, [.. History.Steps.OfType<ConfigOperation>()], Deployment.Compacted, at => at >= facts.Began ? facts.OldestAt(at) : null, Recorded(facts)))
+        foreach (var fault in ConfigChecker.Check(log, [.. History.Steps.OfType<ConfigOperation>()], Deployment.Compacted, facts.OldestAt, Recorded(facts)))
             findings.Violated($"config: {fault}");
     }
 

@@ -111,7 +111,7 @@ internal sealed class TableWorkload(Deployment deployment, int seed) : Workload(
         }
 
         var log = facts.Log.Under(EtcdKeys.Silos(EtcdKeys.Cluster(EtcdOptions.DefaultKeyPrefix, Cluster.ServiceId, Cluster.ClusterId)));
-        foreach (var fault in CheckGateways(log, _lists, at => at >= facts.CalmFrom ? Oldest : at >= facts.Began ? facts.OldestAt(at) : null))
+        foreach (var fault in CheckGateways(log, _lists, at => at >= facts.CalmFrom ? Oldest : facts.OldestAt(at)))
             findings.Violated(fault);
         findings.Count("gateway lists read", _lists.Count);
     }
