@@ -85,13 +85,21 @@ internal sealed record RunReport
         Output = deployment is null ? new Dictionary<string, Func<string>>() : FaultRun.OutputOf(deployment),
     };
 
-    /// <summary>Adds the run to the reports; what was recorded is kept where it did not pass.</summary>
+    /// <summary>What is kept of the run: one line of JSON.</summary>
+    public string ToLine() => JsonSerializer.Serialize(this, Json);
+
+    /// <summary>Of such a line.</summary>
+    public static RunReport Parse(string line) => JsonSerializer.Deserialize<RunReport>(line, Json) ?? throw new FormatException($"No report of a run: {line}");
+
+    /// <summary>Adds the run to the reports, and tells anew what all of them came to; what was recorded is kept where it did not pass.</summary>
     public void Save()
     {
         lock (Writing)
         {
             System.IO.Directory.CreateDirectory(Directory);
-            File.AppendAllText(Path.Combine(Directory, "runs.jsonl"), JsonSerializer.Serialize(this, Json) + "\n");
+            var runs = Path.Combine(Directory, "runs.jsonl");
+            File.AppendAllText(runs, ToLine() + "\n");
+            File.WriteAllText(Path.Combine(Directory, "series.md"), SeriesReport.Of([.. File.ReadLines(runs).Select(Parse)]));
         }
 
         if (Verdict == "pass")

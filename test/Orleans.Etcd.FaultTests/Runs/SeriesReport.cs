@@ -1,0 +1,76 @@
+using System.Globalization;
+using System.Text;
+
+namespace Orleans.Etcd.FaultTests.Runs;
+
+/// <summary>What many runs came to, in Markdown.</summary>
+internal static class SeriesReport
+{
+    // Of a count that is the most of one run, and not to be summed.
+    private const string Longest = "longest";
+
+    private const double MegaByte = 1 << 20;
+
+    public static string Of(IReadOnlyList<RunReport> runs)
+    {
+        var text = new StringBuilder();
+        Line($"# {runs.Count} fault runs");
+        Line($"");
+        Line($"{Having("pass")} passed, {Having("violation")} with a violation, {Having("unknown")} unknown: {Each(run => $"on etcd {run.Version}")}; {Each(run => $"in {run.Network}")}. Seconds.");
+        Table("schedule", "runs", "longest outage", "worked again after the last fault", "with a silo killed or frozen", "longest outage of these", "worked again after the last fault");
+        foreach (var schedule in runs.GroupBy(run => run.Schedule).OrderBy(group => group.Key, StringComparer.Ordinal))
+        {
+            var (others, attacked) = (schedule.Where(run => !IsSiloAttacked(run)), schedule.Where(IsSiloAttacked));
+            Line($"| {schedule.Key} | {schedule.Count()} | {Outage(others)} | {Recovery(others)} | {attacked.Count()} | {Outage(attacked)} | {Recovery(attacked)} |");
+        }
+
+        Table("counted", "in all runs");
+        Line($"| operations, or steps of them | {runs.Sum(Operations)} |");
+        foreach (var count in runs.SelectMany(run => run.Counts).GroupBy(count => count.Key).OrderBy(group => group.Key, StringComparer.Ordinal))
+            Line($"| {count.Key} | {(count.Key.StartsWith(Longest, StringComparison.Ordinal) ? count.Max(one => one.Value) : count.Sum(one => one.Value))} |");
+
+        Table("etcd", "run of its cluster", "memory of the test process, MB", "of the silos, MB", "threads", "open files and sockets", "streams", "watchers", "leases");
+        foreach (var version in runs.GroupBy(run => run.Version).OrderBy(group => group.Key, StringComparer.Ordinal))
+        {
+            foreach (var (run, health) in Quarters([.. version.Where(run => run.Health is not null).Select(run => (run.RunsOfDeployment, run.Health!))]))
+                Line($"| {version.Key} | {run} | {health.TestMemory / MegaByte:0} | {health.SiloMemory / MegaByte:0} | {health.Threads} | {health.Descriptors} | {health.Streams} | {health.Watchers} | {health.Leases} |");
+        }
+
+        Table("seed", "etcd", "schedule", "verdict", "faults of etcd", "of silos", "operations", "longest outage", "of", "worked again");
+        foreach (var run in runs.OrderBy(run => run.Seed))
+        {
+            var worst = run.Workloads.MaxBy(workload => workload.LongestOutage);
+            Line($"| {run.Seed} | {run.Version} | {run.Schedule} | {run.Verdict} | {run.Counts.GetValueOrDefault("faults of etcd")} | {run.Counts.GetValueOrDefault("faults of silos")} | {Operations(run)} | {Outage([run])} | {worst?.Name ?? "-"} | {Recovery([run])} |");
+        }
+
+        return text.ToString();
+
+        void Line(FormattableString line) => text.AppendLine(line.ToString(CultureInfo.InvariantCulture));
+
+        void Table(params string[] columns)
+        {
+            Line($"");
+            Line($"| {string.Join(" | ", columns)} |");
+            Line($"|{string.Concat(columns.Select(_ => "---|"))}");
+        }
+
+        int Having(string verdict) => runs.Count(run => run.Verdict == verdict);
+
+        string Each(Func<RunReport, string> of) => string.Join(", ", runs.GroupBy(of).OrderBy(group => group.Key, StringComparer.Ordinal).Select(group => string.Create(CultureInfo.InvariantCulture, $"{group.Count()} {group.Key}")));
+    }
+
+    private static bool IsSiloAttacked(RunReport run) => run.Counts.GetValueOrDefault("faults of silos") > 0;
+
+    private static int Operations(RunReport run) => run.Workloads.Sum(workload => workload.Succeeded + workload.Failed);
+
+    private static string Outage(IEnumerable<RunReport> runs) => Most(runs, workload => workload.LongestOutage);
+
+    private static string Recovery(IEnumerable<RunReport> runs) => Most(runs, workload => workload.RecoveredAfter);
+
+    private static string Most(IEnumerable<RunReport> runs, Func<WorkloadReport, double?> of) =>
+        runs.SelectMany(run => run.Workloads).Max(of) is { } most ? (most / 1000).ToString("0.0", CultureInfo.InvariantCulture) : "-";
+
+    // The first, the tenth, by when all is warm, and what lies between that and the last in four parts.
+    private static IEnumerable<(int Run, Health Health)> Quarters((int Run, Health Health)[] all) =>
+        all.Where((_, index) => index is 0 or 9 || (index > 9 && Enumerable.Range(1, 4).Any(quarter => index == 9 + ((all.Length - 10) * quarter / 4))));
+}
