@@ -128,6 +128,27 @@ public sealed class FaultEffectTests(FaultEffectTests.Fixture fixture, ITestOutp
         }
     }
 
+    [Fact]
+    public async Task MemberThatAppliesNothing_HoldsOnToNoLeasesForTheHealthOfARun()
+    {
+        var fault = new SlowFsync(0, TimeSpan.FromSeconds(15), LogOnly: true);
+        if (IsMissing(fault, "strace, or the right to use it"))
+            return;
+
+        await Deployment.SettledAsync(1);
+        await using var etcd = Connections.Connect(Deployment.Etcd.Endpoints[1]);
+        var before = await Health.OfAsync(Deployment);
+        var leases = await Task.WhenAll(Enumerable.Range(0, 20).Select(_ => etcd.Leases.GrantAsync(TimeSpan.FromMinutes(5), CancellationToken.None)));
+        await Eventually.IsTrueAsync(async () => (await Deployment.Etcd.Members[0].GetLeasesAsync()).Count >= before.Leases + leases.Length, "the member has the leases");
+        await using (await fault.InjectAsync(Deployment))
+        {
+            foreach (var lease in leases)
+                await lease.DisposeAsync();
+            Assert.InRange((await Health.OfAsync(Deployment)).Leases, 0, before.Leases + 5);
+            Assert.InRange((await Deployment.Etcd.Members[0].GetLeasesAsync()).Count, leases.Length, int.MaxValue);
+        }
+    }
+
     /// <summary>Where no other member answers either, such as in an etcd that is slow, nothing is gained by leaving one that is alive.</summary>
     [Theory]
     [InlineData(300)]

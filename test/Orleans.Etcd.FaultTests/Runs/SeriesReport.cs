@@ -30,10 +30,10 @@ internal static class SeriesReport
             Line($"| {count.Key} | {(count.Key.StartsWith(Longest, StringComparison.Ordinal) ? count.Max(one => one.Value) : count.Sum(one => one.Value))} |");
 
         Table("etcd", "run of its cluster", "memory of the test process, MB", "of the silos, MB", "threads", "open files and sockets", "streams", "watchers", "leases");
-        foreach (var version in runs.GroupBy(run => run.Version).OrderBy(group => group.Key, StringComparer.Ordinal))
+        foreach (var cluster in runs.GroupBy(run => run.Version).OrderBy(group => group.Key, StringComparer.Ordinal).SelectMany(Clusters))
         {
-            foreach (var (run, health) in Quarters([.. version.Where(run => run.Health is not null).Select(run => (run.RunsOfDeployment, run.Health!))]))
-                Line($"| {version.Key} | {run} | {health.TestMemory / MegaByte:0} | {health.SiloMemory / MegaByte:0} | {health.Threads} | {health.Descriptors} | {health.Streams} | {health.Watchers} | {health.Leases} |");
+            foreach (var (version, run, health) in Quarters(cluster))
+                Line($"| {version} | {run} | {health.TestMemory / MegaByte:0} | {health.SiloMemory / MegaByte:0} | {health.Threads} | {health.Descriptors} | {health.Streams} | {health.Watchers} | {health.Leases} |");
         }
 
         Table("seed", "etcd", "schedule", "verdict", "faults of etcd", "of silos", "operations", "longest outage", "of", "worked again");
@@ -70,7 +70,27 @@ internal static class SeriesReport
     private static string Most(IEnumerable<RunReport> runs, Func<WorkloadReport, double?> of) =>
         runs.SelectMany(run => run.Workloads).Max(of) is { } most ? (most / 1000).ToString("0.0", CultureInfo.InvariantCulture) : "-";
 
+    // Of the runs on one version, in the order in which they were made: each cluster counts its own from one.
+    private static IEnumerable<List<(string Version, int Run, Health Health)>> Clusters(IEnumerable<RunReport> runs)
+    {
+        List<(string, int Run, Health)> cluster = [];
+        foreach (var run in runs)
+        {
+            if (run.Health is not { } health)
+                continue;
+            if (cluster.Count > 0 && run.RunsOfDeployment <= cluster[^1].Run)
+            {
+                yield return cluster;
+                cluster = [];
+            }
+
+            cluster.Add((run.Version, run.RunsOfDeployment, health));
+        }
+
+        yield return cluster;
+    }
+
     // The first, the tenth, by when all is warm, and what lies between that and the last in four parts.
-    private static IEnumerable<(int Run, Health Health)> Quarters((int Run, Health Health)[] all) =>
-        all.Where((_, index) => index is 0 or 9 || (index > 9 && Enumerable.Range(1, 4).Any(quarter => index == 9 + ((all.Length - 10) * quarter / 4))));
+    private static IEnumerable<T> Quarters<T>(IReadOnlyList<T> all) =>
+        all.Where((_, index) => index is 0 or 9 || (index > 9 && Enumerable.Range(1, 4).Any(quarter => index == 9 + ((all.Count - 10) * quarter / 4))));
 }
