@@ -7,7 +7,7 @@ namespace Orleans.Etcd.FaultTests.Runs;
 /// <param name="Schedule">Its faults.</param>
 /// <param name="Etcd">When etcd itself answered.</param>
 /// <param name="Began">When the workloads had begun.</param>
-/// <param name="Healed">When all faults were over.</param>
+/// <param name="Healed">When all faults were over, and etcd answered again what takes a quorum.</param>
 /// <param name="Ended">When the workloads were asked to end.</param>
 internal record RunTimes(Schedule Schedule, History Etcd, long Began, long Healed, long Ended)
 {
@@ -31,7 +31,7 @@ internal record RunTimes(Schedule Schedule, History Etcd, long Began, long Heale
 /// <param name="Schedule">Its faults.</param>
 /// <param name="Etcd">When etcd itself answered.</param>
 /// <param name="Began">When the workloads had begun.</param>
-/// <param name="Healed">When all faults were over.</param>
+/// <param name="Healed">When all faults were over, and etcd answered again what takes a quorum.</param>
 /// <param name="Ended">When the workloads were asked to end.</param>
 /// <param name="Log">What etcd did.</param>
 /// <param name="Faults">From when to when there was one that may make etcd answer late.</param>

@@ -7,7 +7,7 @@ using Orleans.Etcd.FaultTests.Histories;
 
 namespace Orleans.Etcd.FaultTests.Runs;
 
-/// <summary>What one workload did in a run. Times in milliseconds.</summary>
+/// <summary>What one workload did in a run. Times in milliseconds, the last from when all faults were over and etcd answered again.</summary>
 internal sealed record WorkloadReport(string Name, int Succeeded, int Failed, double LongestOutage, double? RecoveredAfter)
 {
     public static WorkloadReport Of(History history, RunFacts facts) => new(
@@ -129,7 +129,7 @@ internal sealed record RunReport
         Lines("faults", Faults);
         Lines("what was done", Events);
         foreach (var workload in Workloads)
-            text.AppendLine(CultureInfo.InvariantCulture, $"  {workload.Name}: {workload.Succeeded} succeeded, {workload.Failed} not; longest outage {workload.LongestOutage:0} ms, worked {workload.RecoveredAfter:0} ms after the last fault");
+            text.AppendLine(CultureInfo.InvariantCulture, $"  {workload.Name}: {workload.Succeeded} succeeded, {workload.Failed} not; longest outage {workload.LongestOutage:0} ms, worked again {workload.RecoveredAfter:0} ms after etcd did, the faults being over");
         foreach (var (what, count) in Counts)
             text.AppendLine(CultureInfo.InvariantCulture, $"  {what}: {count}");
         return text.ToString();

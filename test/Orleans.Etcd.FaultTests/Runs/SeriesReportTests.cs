@@ -11,14 +11,15 @@ public sealed class SeriesReportTests
         [
             Run(7, "Random", [], outage: 1_240, recovered: 310),
             Run(8, "Random", [], outage: 950, recovered: 620),
-            Run(9, "Random", [], outage: 7_000, recovered: 2_000, attacks: 1),
+            Run(9, "Random", [], outage: 7_000, recovered: 2_000, new KillSilo(1)),
+            Run(11, "Random", [], outage: 800, recovered: 700, new ClockJump(1, TimeSpan.FromMinutes(7))),
             Run(10, "Member", ["a step is missing"], outage: 2_000, recovered: null),
         ]);
 
-        Assert.StartsWith("# 4 fault runs", text, StringComparison.Ordinal);
-        Assert.Contains("\n3 passed, 1 with a violation, 0 unknown: ", text, StringComparison.Ordinal);
-        Assert.Contains("\n| Random | 3 | 1.2 | 0.6 | 1 | 7.0 | 2.0 |", text, StringComparison.Ordinal);
-        Assert.Contains("\n| Member | 1 | 2.0 | - | 0 | - | - |", text, StringComparison.Ordinal);
+        Assert.StartsWith("# 5 fault runs", text, StringComparison.Ordinal);
+        Assert.Contains("\n4 passed, 1 with a violation, 0 unknown: ", text, StringComparison.Ordinal);
+        Assert.Contains("\n| Random | 4 | 1.2 | 0.7 | 1 | 7.0 | 2.0 |", text, StringComparison.Ordinal);
+        Assert.Contains("\n| Member | 1 | 2.0 | never | 0 | - | - |", text, StringComparison.Ordinal);
         Assert.Contains("\n| 10 | 3.5.16 | Member | violation |", text, StringComparison.Ordinal);
     }
 
@@ -48,17 +49,17 @@ public sealed class SeriesReportTests
         Assert.Equal(SeriesReport.Of(runs), SeriesReport.Of([.. runs.Select(run => RunReport.Parse(run.ToLine()))]));
     }
 
-    private static RunReport Run(int seed, string schedule, string[] violations, double outage, double? recovered, int attacks = 0) => new()
+    private static RunReport Run(int seed, string schedule, string[] violations, double outage, double? recovered, params Fault[] faults) => new()
     {
         Seed = seed,
         Schedule = schedule,
         Version = "3.5.16",
         Network = "network namespaces",
-        Faults = [],
+        Faults = [.. faults.Select(fault => fault.ToString())],
         Events = [],
         Violations = violations,
         Unknown = [],
-        Counts = new Dictionary<string, long> { ["times held"] = 6, ["longest stall, ms"] = 4 + (seed % 2), ["faults of silos"] = attacks },
+        Counts = new Dictionary<string, long> { ["times held"] = 6, ["longest stall, ms"] = 4 + (seed % 2) },
         Workloads = [new("lock", 10, 1, outage, recovered)],
     };
 }
