@@ -220,6 +220,7 @@ internal sealed class FaultRun
     {
         Seed = _seed,
         Schedule = _schedule.Kind.ToString(),
+        AttacksSilos = _schedule.AttacksSilos,
         Version = _deployment.Etcd.Members[0].Version,
         Network = _deployment.Network.Name,
         Faults = [.. _schedule.Faults.Select(fault => fault.ToString())],

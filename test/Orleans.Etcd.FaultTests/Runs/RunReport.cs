@@ -28,6 +28,9 @@ internal sealed record RunReport
 
     public required string Schedule { get; init; }
 
+    /// <summary>Whether a silo was to be killed or frozen; one whose clock is set goes on with what it does.</summary>
+    public required bool AttacksSilos { get; init; }
+
     public required string Version { get; init; }
 
     public required string Network { get; init; }
@@ -74,6 +77,7 @@ internal sealed record RunReport
     {
         Seed = seed,
         Schedule = schedule.Kind.ToString(),
+        AttacksSilos = schedule.AttacksSilos,
         Version = version,
         Network = "",
         Faults = [.. schedule.Faults.Select(fault => fault.ToString())],

@@ -20,7 +20,7 @@ internal static class SeriesReport
         Table("schedule", "runs", "longest outage", "all worked, after etcd did again", "runs with a silo killed or frozen", "longest outage of these", "all worked, after etcd did again");
         foreach (var schedule in runs.GroupBy(run => run.Schedule).OrderBy(group => group.Key, StringComparer.Ordinal))
         {
-            var (others, attacked) = (schedule.Where(run => !IsSiloAttacked(run)), schedule.Where(IsSiloAttacked));
+            var (others, attacked) = (schedule.Where(run => !run.AttacksSilos), schedule.Where(run => run.AttacksSilos));
             Line($"| {schedule.Key} | {schedule.Count()} | {Outage(others)} | {Recovery(others)} | {attacked.Count()} | {Outage(attacked)} | {Recovery(attacked)} |");
         }
 
@@ -58,9 +58,6 @@ internal static class SeriesReport
 
         string Each(Func<RunReport, string> of) => string.Join(", ", runs.GroupBy(of).OrderBy(group => group.Key, StringComparer.Ordinal).Select(group => string.Create(CultureInfo.InvariantCulture, $"{group.Count()} {group.Key}")));
     }
-
-    // A silo whose clock is set goes on with what it does.
-    private static bool IsSiloAttacked(RunReport run) => run.Faults.Any(fault => fault.Contains(nameof(KillSilo), StringComparison.Ordinal) || fault.Contains(nameof(FreezeSilo), StringComparison.Ordinal));
 
     private static int Operations(RunReport run) => run.Workloads.Sum(workload => workload.Succeeded + workload.Failed);
 
