@@ -6,7 +6,7 @@ using Orleans.Etcd.Tests.Silo;
 
 namespace Orleans.Etcd.Benchmarks;
 
-/// <summary>Three silo processes and a client over one provider, all with that provider's and Orleans' default options.</summary>
+/// <summary>Three silo processes and a client over one provider, all with Orleans' default options, and with the provider's where nothing else is said.</summary>
 internal sealed class FailoverCluster : IAsyncDisposable
 {
     public const string RedisName = "Clustering.Redis, no fsync";
@@ -19,21 +19,24 @@ internal sealed class FailoverCluster : IAsyncDisposable
     private readonly List<SiloProcess> _all = [];
     private readonly IHost _client;
 
-    private FailoverCluster(string name, string setting, string address, Action<IClientBuilder> provider)
+    private FailoverCluster(string name, Dictionary<string, string> settings, Action<IClientBuilder> provider)
     {
         Name = name;
         var id = $"failover-{Guid.NewGuid():N}";
-        _settings = new Dictionary<string, string> { [setting] = address, ["ClusterId"] = id, ["DefaultProbes"] = "true" };
+        _settings = new(settings) { ["ClusterId"] = id, ["DefaultProbes"] = "true" };
         _client = BenchmarkHost.Client(id, provider);
     }
 
     public string Name { get; }
 
-    public static Task<FailoverCluster> OverEtcdAsync(Uri endpoint) =>
-        StartAsync(new FailoverCluster("Orleans.Etcd", "Endpoints", endpoint.ToString(), client => client.UseEtcdClustering(endpoint.ToString())));
+    public static Task<FailoverCluster> OverEtcdAsync(Uri endpoint) => OverEtcdAsync("Orleans.Etcd", endpoint, []);
+
+    /// <summary>With another time to live of the silos' leases than the default.</summary>
+    public static Task<FailoverCluster> OverEtcdAsync(Uri endpoint, TimeSpan leaseTtl) =>
+        OverEtcdAsync($"Orleans.Etcd, LeaseTtl {leaseTtl.TotalSeconds:0} s", endpoint, new() { ["Liveness:LeaseTtl"] = leaseTtl.ToString() });
 
     public static Task<FailoverCluster> OverRedisAsync(string address) =>
-        StartAsync(new FailoverCluster(RedisName, "Redis", address, client => client.UseRedisClustering(address)));
+        StartAsync(new FailoverCluster(RedisName, new() { ["Redis"] = address }, client => client.UseRedisClustering(address)));
 
     /// <summary>
     /// After so long kills one of the three, the one that has been there for the longest or the shortest time, lets another join, and
@@ -66,6 +69,9 @@ internal sealed class FailoverCluster : IAsyncDisposable
             await silo.DisposeAsync();
         await ((IAsyncDisposable)_client).DisposeAsync();
     }
+
+    private static Task<FailoverCluster> OverEtcdAsync(string name, Uri endpoint, Dictionary<string, string> settings) =>
+        StartAsync(new FailoverCluster(name, new(settings) { ["Endpoints"] = endpoint.ToString() }, client => client.UseEtcdClustering(endpoint.ToString())));
 
     private static async Task<FailoverCluster> StartAsync(FailoverCluster cluster)
     {

@@ -11,8 +11,6 @@ internal sealed class BareWrites(BareEtcd bare)
     // As long as what our locks write there.
     private static readonly ByteString Value = ByteString.CopyFrom(new byte[100]);
 
-    private long _requests;
-
     public LockPeer PutAndDelete => new("bare put + delete", async () =>
     {
         var lease = await GrantAsync();
@@ -52,7 +50,8 @@ internal sealed class BareWrites(BareEtcd bare)
         var lease = await GrantAsync();
         return async name =>
         {
-            var request = new LockRequest { Session = lease, RequestId = EtcdKeys.LeaseId(Interlocked.Increment(ref _requests)) };
+            // The same each time, as ours are.
+            var request = new LockRequest { Session = lease, RequestId = "1" };
             var claim = new LockLayout("bare", "locks", LockKind.Mutex, name).Claim(request);
             var entered = await bare.KV.TxnAsync(new TxnRequest
             {
