@@ -32,6 +32,7 @@ using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
 using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
 using var hangup = PosixSignalRegistration.Create(PosixSignal.SIGHUP, Stop);
 var isGood = true;
+var failed = new List<string>();
 foreach (var benchmark in chosen)
 {
     try
@@ -47,11 +48,12 @@ foreach (var benchmark in chosen)
         // The others are still of interest.
         Console.Error.WriteLine($"\n{benchmark.Name} failed: {exception}");
         isGood = false;
+        failed.Add(benchmark.Name);
     }
 }
 
 if (settings.Name is Settings.Docs || (settings.Name is Settings.All && settings.IsKept))
-    Console.WriteLine($"\nWrote {BenchmarkPage.Write([.. benchmarks.Select(benchmark => RunResult.TryLoad(benchmark.Name)).OfType<RunResult>()])}.");
+    Console.WriteLine($"\nWrote {BenchmarkPage.Write([.. benchmarks.Select(benchmark => (benchmark.Name, RunResult.TryLoad(benchmark.Name)))], failed)}.");
 // A ratio depends on the machine and on what else it does; a count does not.
 return isGood ? 0 : 1;
 

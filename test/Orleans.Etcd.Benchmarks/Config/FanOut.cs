@@ -22,7 +22,7 @@ internal sealed class FanOut(Contest contest, ConfigHosts hosts)
             await Task.WhenAll(observers.Select(observer => crowd.Join(hosts.Client.CreateObjectReference<ICrowdObserver>(observer))));
 
             // A change that comes before an observer's first snapshot is in that, and never told.
-            await known.TimeAsync(() => Task.WhenAll(references.Select(reference => config.Subscribe(reference))), cancellationToken);
+            await known.TimeAsync("", () => Task.WhenAll(references.Select(reference => config.Subscribe(reference))), cancellationToken);
             List<double> ours = [], inTurn = [], atOnce = [];
             for (var round = -1; round < contest.Settings.Rounds; round++)
             {
@@ -31,9 +31,10 @@ internal sealed class FanOut(Contest contest, ConfigHosts hosts)
                 List<double> ourTimes = [], inTurnTimes = [], atOnceTimes = [];
                 for (var change = 0; change < Changes; change++)
                 {
-                    ourTimes.Add(await told.TimeAsync(() => config.Set("a", $"{round} {change}"), cancellationToken));
-                    inTurnTimes.Add(await told.TimeAsync(() => crowd.Tell($"{round} {change}"), cancellationToken));
-                    atOnceTimes.Add(await told.TimeAsync(() => crowd.TellAtOnce($"{round} {change}"), cancellationToken));
+                    var news = $"{round} {change}";
+                    ourTimes.Add(await told.TimeAsync(news, () => config.Set("a", news), cancellationToken));
+                    inTurnTimes.Add(await told.TimeAsync(news + " in turn", () => crowd.Tell(news + " in turn"), cancellationToken));
+                    atOnceTimes.Add(await told.TimeAsync(news + " at once", () => crowd.TellAtOnce(news + " at once"), cancellationToken));
                 }
 
                 if (round < 0)
@@ -50,22 +51,28 @@ internal sealed class FanOut(Contest contest, ConfigHosts hosts)
         }
     }
 
-    /// <summary>Counts down until everybody was told.</summary>
+    /// <summary>Counts down until everybody was told of one piece of news; who is told twice counts once.</summary>
     private sealed class Everybody(int count)
     {
+        private string? _news;
         private int _missing;
         private TaskCompletionSource _all = new();
 
-        public void Told()
+        /// <param name="news">What somebody is told.</param>
+        /// <param name="last">What the same one was told before.</param>
+        public void Told(string news, ref string? last)
         {
+            if (news != Volatile.Read(ref _news) || Interlocked.Exchange(ref last, news) == news)
+                return;
             if (Interlocked.Decrement(ref _missing) == 0)
                 _all.TrySetResult();
         }
 
-        public async Task<double> TimeAsync(Func<Task> tell, CancellationToken cancellationToken)
+        public async Task<double> TimeAsync(string news, Func<Task> tell, CancellationToken cancellationToken)
         {
             _all = new(TaskCreationOptions.RunContinuationsAsynchronously);
             Volatile.Write(ref _missing, count);
+            Volatile.Write(ref _news, news);
             var clock = Stopwatch.GetTimestamp();
             await tell();
             await _all.Task.WaitAsync(TimeSpan.FromSeconds(60), cancellationToken);
@@ -75,15 +82,21 @@ internal sealed class FanOut(Contest contest, ConfigHosts hosts)
 
     private sealed class Observer(Everybody told, Everybody known) : IConfigObserver, ICrowdObserver
     {
+        private string? _told;
+        private string? _known;
+
         public Task OnConfig(ConfigNotification notification)
         {
-            (notification.Snapshot is null ? told : known).Told();
+            if (notification.Snapshot is not null)
+                known.Told("", ref _known);
+            foreach (var change in notification.Changes)
+                told.Told(change.New!.Text, ref _told);
             return Task.CompletedTask;
         }
 
         public Task OnNews(string news)
         {
-            told.Told();
+            told.Told(news, ref _told);
             return Task.CompletedTask;
         }
     }

@@ -46,6 +46,7 @@ internal sealed class FailoverBenchmark : IBenchmark
         var found = Ages(contest.Settings).SelectMany(young => clusters.Select(cluster => (cluster, young))).ToDictionary(key => key, _ => new List<Failover>());
         for (var kill = 0; kill < kills; kill++)
         {
+            Random.Shared.Shuffle(clusters);
             foreach (var cluster in clusters)
             {
                 // The oldest, and then the one that has come instead, while it is young.
@@ -56,7 +57,7 @@ internal sealed class FailoverBenchmark : IBenchmark
 
         foreach (var young in Ages(contest.Settings))
         {
-            foreach (var cluster in clusters.Where(cluster => cluster != theirs))
+            foreach (var cluster in new[] { ours, brief }.OfType<FailoverCluster>())
                 Show(contest, cluster.Name, found[(cluster, young)], theirs?.Name, theirs is null ? [] : found[(theirs, young)], young, isDefault: cluster == ours);
             if (theirs is not null)
                 List(contest, theirs.Name, found[(theirs, young)], young);

@@ -132,10 +132,16 @@ internal sealed class FailoverCluster : IAsyncDisposable
             {
                 // It went with the dead silo.
             }
+            catch (Exception exception)
+            {
+                first.TrySetException(exception);
+            }
         }
 
-        while (!first.Task.IsCompleted)
+        for (var clock = Stopwatch.StartNew(); !first.Task.IsCompleted;)
         {
+            if (clock.Elapsed > Limit)
+                throw new TimeoutException($"No call was answered within {Limit}.");
             _ = CallAsync();
             await Task.WhenAny(first.Task, Task.Delay(CallEvery, cancellationToken));
             cancellationToken.ThrowIfCancellationRequested();

@@ -1,5 +1,4 @@
 using System.Globalization;
-using Google.Protobuf;
 using Orleans.Etcd.Testing;
 
 namespace Orleans.Etcd.Benchmarks;
@@ -58,8 +57,7 @@ internal sealed class GrowingNamespaces(ConfigHosts hosts, BareEtcd bare) : IGro
         await told.WaitAsync(TimeSpan.FromSeconds(30));
     }
 
-    private Task WriteAsync(string name, string value) =>
-        bare.KV.PutAsync(new() { Key = ByteString.CopyFromUtf8(hosts.KeyOf(name, "a")), Value = ByteString.CopyFromUtf8(value) }).ResponseAsync;
+    private Task WriteAsync(string name, string value) => bare.PutAsync(hosts.KeyOf(name, "a"), value);
 
     private IConfigGrain Config(string name) => hosts.Client.GetGrain<IConfigGrain>(name);
 }

@@ -9,7 +9,7 @@ internal sealed class GrowingSilos : IGrowing
     private readonly EtcdTable _rows;
     private readonly EtcdMembershipTable _table;
     private readonly EtcdGatewayListProvider _gateways;
-    private int _count;
+    private MembershipTableData? _read;
 
     private GrowingSilos(EtcdServer server, BareEtcd bare)
     {
@@ -23,9 +23,9 @@ internal sealed class GrowingSilos : IGrowing
     [
         new("heartbeat", () => _table.UpdateIAmAliveAsync(Silos.Entry(0), CancellationToken.None)),
         Update(),
-        new("ReadAll, unchanged", ReadAllAsync),
-        new("ReadAll, one row changed", ReadAllAsync) { Prepare = ChangeAsync },
-        new("ReadAll of a silo that joins", ReadAnewAsync),
+        new("ReadAll, unchanged", ReadAllAsync) { Conclude = RequireLast },
+        new("ReadAll, one row changed", ReadAllAsync) { Prepare = ChangeAsync, Conclude = RequireLast },
+        new("ReadAll of a silo that joins", ReadAnewAsync) { Conclude = RequireLast },
         new("GetGateways", () => _gateways.GetGatewaysAsync()),
     ];
 
@@ -33,7 +33,6 @@ internal sealed class GrowingSilos : IGrowing
 
     public async Task FillAsync(int count, CancellationToken cancellationToken)
     {
-        _count = count;
         await _rows.FillAsync(count, cancellationToken);
         await _table.InitializeMembershipTableAsync(true, cancellationToken);
         await ReadAllAsync();
@@ -50,11 +49,7 @@ internal sealed class GrowingSilos : IGrowing
     private Contender Update()
     {
         EtcdTable.Tokens tokens = null!;
-        return new Contender("update", async () =>
-        {
-            if (!await _table.UpdateRowAsync(Silos.Entry(0), MembershipImage.ETag(tokens.Row), tokens.Next, CancellationToken.None))
-                throw new InvalidOperationException("The update was refused: its tokens should have been the latest.");
-        })
+        return new Contender("update", async () => Require.That(await _table.UpdateRowAsync(Silos.Entry(0), MembershipImage.ETag(tokens.Row), tokens.Next, CancellationToken.None), "update"))
         {
             Prepare = async () => tokens = await _rows.TokensAsync(Silos.Entry(0).SiloAddress, CancellationToken.None),
         };
@@ -68,10 +63,12 @@ internal sealed class GrowingSilos : IGrowing
         await ReadAllAsync(table);
     }
 
-    private async Task ReadAllAsync(EtcdMembershipTable table)
+    private async Task ReadAllAsync(EtcdMembershipTable table) => _read = await table.ReadAllAsync(CancellationToken.None);
+
+    private Task RequireLast()
     {
-        if ((await table.ReadAllAsync(CancellationToken.None)).Members.Count != _count)
-            throw new InvalidOperationException($"ReadAll did not answer all {_count} rows.");
+        _rows.RequireLast(_read!);
+        return Task.CompletedTask;
     }
 
     private Task ChangeAsync() => _rows.RewriteOneAsync(CancellationToken.None);

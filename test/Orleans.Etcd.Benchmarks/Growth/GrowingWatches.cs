@@ -35,7 +35,7 @@ internal sealed class GrowingWatches : IGrowing
     {
         foreach (var numbers in Enumerable.Range(0, count).Chunk(AtOnce))
         {
-            await Task.WhenAll(numbers.Select(number => WriteAsync($"many-{number}/a", "1")));
+            await Task.WhenAll(numbers.Select(number => _bare.PutAsync($"many-{number}/a", "1")));
             LiveView[] views = [.. numbers.Select(number => new LiveView(_etcd, $"many-{number}/"))];
             _views.AddRange(views);
             await Task.WhenAll(views.Select(view => view.FirstAsync(cancellationToken)));
@@ -55,10 +55,7 @@ internal sealed class GrowingWatches : IGrowing
     {
         var value = ByteString.CopyFromUtf8((++_writes).ToString(CultureInfo.InvariantCulture));
         var seen = _oneMore.WaitAsync(snapshot => snapshot.Values.Values.Any(kv => kv.Value.Equals(value)), CancellationToken.None);
-        await WriteAsync("one-more/a", value.ToStringUtf8());
+        await _bare.PutAsync("one-more/a", value.ToStringUtf8());
         await seen.WaitAsync(TimeSpan.FromSeconds(30));
     }
-
-    private Task WriteAsync(string key, string value) =>
-        _bare.KV.PutAsync(new() { Key = ByteString.CopyFromUtf8(key), Value = ByteString.CopyFromUtf8(value) }).ResponseAsync;
 }

@@ -8,7 +8,9 @@ internal static class BenchmarkPage
     private const string PlotName = "growth.svg";
 
     /// <summary>Answers the path of the page.</summary>
-    public static string Write(IReadOnlyList<RunResult> results)
+    /// <param name="results">The last of each benchmark; null where it was never run.</param>
+    /// <param name="failed">Those that failed just now.</param>
+    public static string Write(IReadOnlyList<(string Name, RunResult? Result)> results, IReadOnlyCollection<string> failed)
     {
         var page = new StringBuilder();
         page.AppendLine("# Benchmarks");
@@ -17,23 +19,36 @@ internal static class BenchmarkPage
         page.AppendLine("the same in turn, round after round. A ratio is ours over theirs, taken round by round: its median, and its least and greatest.");
         page.AppendLine("Of latencies (`_ms`, `_us`, `_ns`, `s`) less is better, of rates (`_per_s`) more. Machines differ and are noisy: only ratios mean");
         page.AppendLine("something elsewhere. \"Bare\" is etcd's generated client on a plain channel. p50 and p99 are latencies of one operation in flight.");
-        foreach (var result in results)
+        foreach (var (name, result) in results)
         {
+            page.AppendLine();
+            page.AppendLine($"## {name}");
+            if (failed.Contains(name))
+            {
+                page.AppendLine();
+                page.AppendLine("**It failed in the last run**: what is here is of one before, if there was one.");
+            }
+
+            if (result is null)
+            {
+                page.AppendLine();
+                page.AppendLine("Not measured.");
+                continue;
+            }
+
             Append(page, result);
             result.Publish();
         }
 
         var path = Path.Combine(Repository.Docs, "benchmarks.md");
         File.WriteAllText(path, page.ToString());
-        if (results.FirstOrDefault(result => result.Name == GrowthBenchmark.BenchmarkName) is { } growth)
+        if (results.FirstOrDefault(one => one.Name == GrowthBenchmark.BenchmarkName).Result is { } growth)
             File.WriteAllText(Path.Combine(Repository.Docs, PlotName), GrowthPlot.Draw(growth.Figures));
         return path;
     }
 
     private static void Append(StringBuilder page, RunResult result)
     {
-        page.AppendLine();
-        page.AppendLine($"## {result.Name}");
         page.AppendLine();
         page.AppendLine($"{char.ToUpperInvariant(result.Summary[0])}{result.Summary[1..]}. `./run-benchmarks {result.Name}`, {result.Context.Date:yyyy-MM-dd}, {result.Context.Machine};");
         page.AppendLine($"{string.Join(", ", result.Context.Versions.Select(pair => $"{pair.Key} {pair.Value}"))}.");

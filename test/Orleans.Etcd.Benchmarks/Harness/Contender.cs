@@ -7,4 +7,7 @@ internal sealed record Contender(string Name, Func<Task> Operation)
 {
     /// <summary>What each operation needs beforehand; not timed.</summary>
     public Func<Task> Prepare { get; init; } = static () => Task.CompletedTask;
+
+    /// <summary>What follows each, such as a look at its result; not timed.</summary>
+    public Func<Task> Conclude { get; init; } = static () => Task.CompletedTask;
 }

@@ -6,6 +6,7 @@ namespace Orleans.Etcd.Benchmarks;
 internal sealed record Race(TimeSpan Time, long[] Counts)
 {
     private static readonly TimeSpan WarmUp = TimeSpan.FromSeconds(0.5);
+    private static readonly TimeSpan Limit = TimeSpan.FromMinutes(2);
     private static readonly TimeSpan Long = TimeSpan.FromSeconds(2);
     private static readonly TimeSpan Short = TimeSpan.FromSeconds(0.2);
 
@@ -14,10 +15,10 @@ internal sealed record Race(TimeSpan Time, long[] Counts)
     public static Task<Race> RunAsync(IEnumerable<Func<Task>> runners, Settings settings, CancellationToken cancellationToken) =>
         RunAsync(runners, new Window(settings), cancellationToken);
 
-    /// <summary>What ends before the warm-up has, or after the time, does not count.</summary>
+    /// <summary>What ends before the warm-up has, or after the time, does not count. Who never ends is an error.</summary>
     public static async Task<Race> RunAsync(IEnumerable<Func<Task>> runners, Window window, CancellationToken cancellationToken)
     {
-        var counts = await Task.WhenAll(runners.Select(run => Task.Run(() => RepeatAsync(run, window, cancellationToken), cancellationToken)));
+        var counts = await Task.WhenAll(runners.Select(run => Task.Run(() => RepeatAsync(run, window, cancellationToken), cancellationToken))).WaitAsync(Limit, cancellationToken);
         return new Race(window.Time, counts);
     }
 

@@ -10,6 +10,7 @@ namespace Orleans.Etcd.Benchmarks;
 internal sealed class Round
 {
     private const double NanosecondsPerMillisecond = 1e6;
+    private static readonly double NanosecondsPerTick = 1e9 / Stopwatch.Frequency;
     private static readonly long LongestNanoseconds = (long)TimeSpan.FromMinutes(1).TotalNanoseconds;
     private readonly LongHistogram[] _latencies;
 
@@ -30,7 +31,10 @@ internal sealed class Round
                 await contenders[i].Prepare();
                 var started = Stopwatch.GetTimestamp();
                 await contenders[i].Operation();
-                round._latencies[i].RecordValue(Math.Min((long)Stopwatch.GetElapsedTime(started).TotalNanoseconds, LongestNanoseconds));
+                // TimeSpan has steps of 100 ns, of which some operations do not take one.
+                var ticks = Stopwatch.GetTimestamp() - started;
+                round._latencies[i].RecordValue(Math.Clamp((long)(ticks * NanosecondsPerTick), 1, LongestNanoseconds));
+                await contenders[i].Conclude();
             }
         }
 

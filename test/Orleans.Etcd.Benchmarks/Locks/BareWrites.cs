@@ -3,7 +3,10 @@ using Google.Protobuf;
 
 namespace Orleans.Etcd.Benchmarks;
 
-/// <summary>No locks, but what they cost etcd: keys on a lease that come and go, as single writes, or in the transactions of ours.</summary>
+/// <summary>
+/// No locks, but what they cost etcd: keys on a lease that come and go, as single writes, or in the transactions of ours, but for
+/// the comparison with the session's key.
+/// </summary>
 internal sealed class BareWrites(BareEtcd bare)
 {
     private const int TtlSeconds = 3600;
@@ -29,9 +32,8 @@ internal sealed class BareWrites(BareEtcd bare)
         {
             var key = Key(name);
             var created = await bare.KV.TxnAsync(new TxnRequest { Compare = { Txn.CreateRevisionIs(key, 0) }, Success = { Txn.Put(key, Value, lease) } });
-            return created.Succeeded
-                ? Deleting(key)
-                : throw new InvalidOperationException($"{name} was there.");
+            Require.That(created.Succeeded, $"create {name}");
+            return Deleting(key);
         };
     });
 
@@ -59,14 +61,15 @@ internal sealed class BareWrites(BareEtcd bare)
                 Success = { Txn.Put(claim.Key, Value, lease), Txn.Get(claim.Ahead.First(limit: 1)) },
                 Failure = { Txn.Get(claim.Key), Txn.Get(claim.Ahead.First(limit: 1)) },
             });
+            Require.That(entered.Succeeded, $"enter {name}");
             var removal = new TxnRequest { Compare = { Txn.CreateRevisionIs(claim.Key, entered.Header.Revision) }, Success = { Txn.Delete(claim.Key) } };
-            return new Release(async () => await bare.KV.TxnAsync(removal));
+            return new Release(async () => Require.That((await bare.KV.TxnAsync(removal)).Succeeded, $"remove {name}"));
         };
     });
 
     private static ByteString Key(string name) => ByteString.CopyFromUtf8($"bare/{name}");
 
-    private Release Deleting(ByteString key) => new(async () => await bare.KV.DeleteRangeAsync(new DeleteRangeRequest { Key = key }));
+    private Release Deleting(ByteString key) => new(async () => Require.That((await bare.KV.DeleteRangeAsync(new DeleteRangeRequest { Key = key })).Deleted == 1, $"delete {key.ToStringUtf8()}"));
 
     private async Task<long> GrantAsync() => (await bare.Leases.LeaseGrantAsync(new LeaseGrantRequest { TTL = TtlSeconds })).ID;
 

@@ -78,7 +78,7 @@ internal sealed class Contended(Contest contest, BareEtcd bare, LockHost host, L
 
     private async Task<Outcome> RaceAsync(LockPeer peer, int count, string name, CancellationToken cancellationToken)
     {
-        var (holders, last, cycles, handOvers, released) = (0, -1, 0L, 0L, 0L);
+        var (holders, last, cycles, handOvers, released, token) = (0, -1, 0L, 0L, 0L, 0L);
         var latencies = new LongHistogram(LongestMicroseconds, 3);
         var contenders = await Task.WhenAll(Enumerable.Range(0, count).Select(_ => peer.OpenAsync()));
         var window = new Race.Window(contest.Settings);
@@ -97,6 +97,9 @@ internal sealed class Contended(Contest contest, BareEtcd bare, LockHost host, L
             await using var held = await acquire(name);
             if (Interlocked.Increment(ref holders) != 1)
                 throw new InvalidOperationException($"Two held one lock of {peer.Name}.");
+            // Who comes after the last one has been given it after that: what holds for ours where two were too short to meet.
+            if (held is ILockHandle { FencingToken: var next })
+                token = next > token ? next : throw new InvalidOperationException($"A lock of {peer.Name} was had with token {next} after {token}.");
             // Nobody else writes here, or the lock is none.
             if (window.IsOpen)
                 Count(number);

@@ -50,7 +50,8 @@ internal sealed class GoMutex(GoSession session, string name) : IAsyncDisposable
         return this;
     }
 
-    public async ValueTask DisposeAsync() => await session.Bare.KV.DeleteRangeAsync(new DeleteRangeRequest { Key = _key });
+    public async ValueTask DisposeAsync() =>
+        Require.That((await session.Bare.KV.DeleteRangeAsync(new DeleteRangeRequest { Key = _key })).Deleted == 1, $"unlock {name}");
 
     private async Task WaitAsync(long mine)
     {

@@ -15,6 +15,8 @@ internal sealed class EtcdTable(BareEtcd bare, EtcdConnection etcd, string clust
     private (ByteString Key, ByteString[] Values)[]? _states;
     private int _rows;
     private int _version;
+    // Of the first and the last row, as they were written last.
+    private readonly Dictionary<SiloAddress, string> _etags = [];
     private int _writes;
 
     public ClusterOptions Cluster { get; } = new() { ServiceId = "benchmark", ClusterId = clusterId };
@@ -66,6 +68,15 @@ internal sealed class EtcdTable(BareEtcd bare, EtcdConnection etcd, string clust
     /// <summary>Changes one row, and the version with it.</summary>
     public Task RewriteOneAsync(CancellationToken cancellationToken) => RewriteAsync(Encode(1), cancellationToken);
 
+    /// <summary>That a read has what was written last: the version, and the first and the last row of it.</summary>
+    public void RequireLast(MembershipTableData read)
+    {
+        var rows = read.Members.Where(row => _etags.ContainsKey(row.Item1.SiloAddress)).ToArray();
+        Require.That(
+            read.Members.Count == _rows && read.Version.Version == _version && rows.Length == _etags.Count && rows.All(row => row.Item2 == _etags[row.Item1.SiloAddress]),
+            $"read all of {clusterId} as it was written last");
+    }
+
     private (ByteString Key, ByteString[] Values)[] Encode(int rows) =>
     [
         .. Enumerable.Range(0, rows).Select(number =>
@@ -75,12 +86,17 @@ internal sealed class EtcdTable(BareEtcd bare, EtcdConnection etcd, string clust
     private async Task RewriteAsync((ByteString Key, ByteString[] Values)[] rows, CancellationToken cancellationToken)
     {
         var state = ++_writes % 2;
+        var (first, last) = (0L, 0L);
         foreach (var chunk in rows.Chunk(WritesPerTransaction))
         {
             var request = new TxnRequest { Success = { Txn.Put(Layout.VersionKey, MembershipCodec.Encode(++_version, Guid.NewGuid().ToString("N"))) } };
             request.Success.Add(chunk.Select(row => Txn.Put(row.Key, row.Values[state])));
-            await bare.KV.TxnAsync(request, cancellationToken: cancellationToken);
+            last = (await bare.KV.TxnAsync(request, cancellationToken: cancellationToken)).Header.Revision;
+            first = first == 0 ? last : first;
         }
+
+        _etags[Silos.Entry(0).SiloAddress] = MembershipImage.ETag(first);
+        _etags[Silos.Entry(rows.Length - 1).SiloAddress] = MembershipImage.ETag(last);
     }
 
     /// <summary>What a write has to carry now: the version's number and token, and the row's token (0 where there is none).</summary>
@@ -92,8 +108,9 @@ internal sealed class EtcdTable(BareEtcd bare, EtcdConnection etcd, string clust
         var version = read.Responses[0].ResponseRange.Kvs.Single();
         var row = read.Responses[1].ResponseRange.Kvs.SingleOrDefault();
         var number = MembershipCodec.TryDecodeVersion(version)!.Version;
-        // The write that they are for raises it.
+        // The write that they are for raises it, and is none of this.
         _version = number + 1;
+        _etags.Remove(silo);
         return new Tokens(new TableVersion(number + 1, MembershipImage.ETag(version.ModRevision)), version.ModRevision, row?.ModRevision ?? 0);
     }
 

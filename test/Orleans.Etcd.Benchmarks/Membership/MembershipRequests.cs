@@ -28,8 +28,8 @@ internal sealed class MembershipRequests(Contest contest, BareEtcd bare, EtcdCon
         }
 
         await RequireAsync("heartbeat", "UpdateIAmAlive", "Put", null, () => table.UpdateIAmAliveAsync(Silos.Entry(0), cancellationToken), cancellationToken);
-        await RequireAsync("insert", "InsertRow", "Txn", () => TokensAsync(number++), () => table.InsertRowAsync(entry, tokens.Next, cancellationToken), cancellationToken);
-        await RequireAsync("update", "UpdateRow", "Txn", () => TokensAsync(0), () => table.UpdateRowAsync(entry, MembershipImage.ETag(tokens.Row), tokens.Next, cancellationToken), cancellationToken);
+        await RequireAsync("insert", "InsertRow", "Txn", () => TokensAsync(number++), async () => Require.That(await table.InsertRowAsync(entry, tokens.Next, cancellationToken), "insert"), cancellationToken);
+        await RequireAsync("update", "UpdateRow", "Txn", () => TokensAsync(0), async () => Require.That(await table.UpdateRowAsync(entry, MembershipImage.ETag(tokens.Row), tokens.Next, cancellationToken), "update"), cancellationToken);
         await RequireAsync("ReadAll, changed", "ReadAll", "Txn", () => cluster.RewriteAsync(cancellationToken), () => unwatched.ReadAllAsync(cancellationToken), cancellationToken);
         await RequireAsync("ReadAll, unchanged", "ReadAll", "Txn", null, () => unwatched.ReadAllAsync(cancellationToken), cancellationToken);
         // Two where the watch lags behind by more than it is worth waiting for, which is no matter of ours alone.

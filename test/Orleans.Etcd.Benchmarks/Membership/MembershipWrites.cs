@@ -13,27 +13,37 @@ internal sealed class MembershipWrites(Contest contest, BareEtcd bare, EtcdConne
 
     public async Task RunAsync(CancellationToken cancellationToken)
     {
-        var ours = new EtcdTable(bare, etcd, "writes-ours");
-        var theirs = new EtcdTable(bare, etcd, "writes-bare");
+        await OnNewTablesAsync("heartbeats-alone", (table, _, theirs, peers) => HeartbeatAsync(table, theirs, peers, cancellationToken), cancellationToken);
+        await OnNewTablesAsync(
+            "inserts",
+            (table, ours, theirs, peers) => WriteAsync("insert", Ours("InsertRow", table, ours, NewSilo()), Plain(theirs, NewSilo()), [.. peers.Select(peer => Peer(peer, NewSilo(), peer.InsertAsync))], cancellationToken),
+            cancellationToken);
+        await OnNewTablesAsync(
+            "updates",
+            (table, ours, theirs, peers) => WriteAsync("update", Ours("UpdateRow", table, ours, KnownSilo()), Plain(theirs, KnownSilo()), [.. peers.Select(peer => Peer(peer, KnownSilo(), peer.UpdateAsync))], cancellationToken),
+            cancellationToken);
+        await new MembershipWritesAtOnce(contest, bare, etcd, stores).RunAsync(cancellationToken);
+    }
+
+    private async Task OnNewTablesAsync(string clusterId, Func<EtcdMembershipTable, EtcdTable, EtcdTable, PeerTable[], Task> write, CancellationToken cancellationToken)
+    {
+        var ours = new EtcdTable(bare, etcd, $"{clusterId}-ours");
+        var theirs = new EtcdTable(bare, etcd, $"{clusterId}-bare");
         await ours.FillAsync(Rows, cancellationToken);
         await theirs.FillAsync(Rows, cancellationToken);
         await using var table = await ours.OpenWatchedAsync(cancellationToken);
-        var peers = await stores.OpenAsync("writes", cancellationToken);
+        var peers = await stores.OpenAsync(clusterId, cancellationToken);
         try
         {
             foreach (var peer in peers)
                 await peer.FillAsync(Rows, cancellationToken);
-            await HeartbeatAsync(table, theirs, peers, cancellationToken);
-            await WriteAsync("insert", Ours("InsertRow", table, ours, NewSilo()), Plain(theirs, NewSilo()), [.. peers.Select(peer => Peer(peer, NewSilo(), peer.InsertAsync))], cancellationToken);
-            await WriteAsync("update", Ours("UpdateRow", table, ours, KnownSilo()), Plain(theirs, KnownSilo()), [.. peers.Select(peer => Peer(peer, KnownSilo(), peer.UpdateAsync))], cancellationToken);
+            await write(table, ours, theirs, peers);
         }
         finally
         {
             foreach (var peer in peers)
                 await peer.DisposeAsync();
         }
-
-        await new MembershipWritesAtOnce(contest, bare, etcd, stores).RunAsync(cancellationToken);
     }
 
     private static Func<MembershipEntry> NewSilo()
@@ -70,9 +80,11 @@ internal sealed class MembershipWrites(Contest contest, BareEtcd bare, EtcdConne
     {
         MembershipEntry entry = null!;
         EtcdTable.Tokens tokens = null!;
-        return new Contender(name, async () => Check(name, tokens.Row == 0
-            ? await table.InsertRowAsync(entry, tokens.Next, CancellationToken.None)
-            : await table.UpdateRowAsync(entry, MembershipImage.ETag(tokens.Row), tokens.Next, CancellationToken.None)))
+        return new Contender(name, async () => Require.That(
+            tokens.Row == 0
+                ? await table.InsertRowAsync(entry, tokens.Next, CancellationToken.None)
+                : await table.UpdateRowAsync(entry, MembershipImage.ETag(tokens.Row), tokens.Next, CancellationToken.None),
+            name))
         {
             Prepare = async () =>
             {
@@ -85,7 +97,7 @@ internal sealed class MembershipWrites(Contest contest, BareEtcd bare, EtcdConne
     private Contender Plain(EtcdTable rows, Func<MembershipEntry> next)
     {
         TxnRequest request = null!;
-        return new Contender("bare transaction", async () => Check("transaction", (await bare.KV.TxnAsync(request)).Succeeded))
+        return new Contender("bare transaction", async () => Require.That((await bare.KV.TxnAsync(request)).Succeeded, "transaction"))
         {
             Prepare = async () =>
             {
@@ -99,7 +111,7 @@ internal sealed class MembershipWrites(Contest contest, BareEtcd bare, EtcdConne
     {
         MembershipEntry entry = null!;
         (TableVersion, string?) tokens = default;
-        return new Contender(peer.Name, async () => peer.Check("write", await write(entry, tokens)))
+        return new Contender(peer.Name, async () => Require.That(await write(entry, tokens), $"write to {peer.Name}"))
         {
             Prepare = async () =>
             {
@@ -107,11 +119,5 @@ internal sealed class MembershipWrites(Contest contest, BareEtcd bare, EtcdConne
                 tokens = await peer.TokensAsync(entry, CancellationToken.None);
             },
         };
-    }
-
-    private static void Check(string what, bool written)
-    {
-        if (!written)
-            throw new InvalidOperationException($"The {what} was refused: its tokens should have been the latest.");
     }
 }

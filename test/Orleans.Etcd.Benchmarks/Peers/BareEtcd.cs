@@ -1,11 +1,12 @@
 using System.Globalization;
 using Etcdserverpb;
+using Google.Protobuf;
 using Grpc.Net.Client;
 using Orleans.Etcd.Testing;
 
 namespace Orleans.Etcd.Benchmarks;
 
-/// <summary>The generated clients over a plain channel with the connection settings of ours, and the server's own figures.</summary>
+/// <summary>The generated clients over a plain channel with the flow control window of ours, and the server's own figures.</summary>
 internal sealed class BareEtcd : IDisposable
 {
     private readonly EtcdServer _server;
@@ -25,6 +26,9 @@ internal sealed class BareEtcd : IDisposable
     public Lease.LeaseClient Leases { get; }
 
     public Watch.WatchClient Watches { get; }
+
+    public Task PutAsync(string key, string value) =>
+        KV.PutAsync(new PutRequest { Key = ByteString.CopyFromUtf8(key), Value = ByteString.CopyFromUtf8(value) }).ResponseAsync;
 
     /// <summary>How many requests of each gRPC method the server has taken so far.</summary>
     private async Task<Dictionary<string, double>> CountRequestsAsync(CancellationToken cancellationToken)

@@ -74,7 +74,7 @@ internal sealed class PeerTable : IAsyncDisposable
         for (; _rows < rows; _rows++)
         {
             var entry = Silos.Entry(_rows);
-            Check("insert", await InsertAsync(entry, await TokensAsync(entry, cancellationToken)));
+            Require.That(await InsertAsync(entry, await TokensAsync(entry, cancellationToken)), $"insert into {Name}");
         }
 
         await _store.SettleAsync();
@@ -111,12 +111,6 @@ internal sealed class PeerTable : IAsyncDisposable
     public Task<bool> InsertAsync(MembershipEntry entry, (TableVersion Next, string? ETag) tokens) => Table.InsertRowAsync(entry, tokens.Next, CancellationToken.None);
 
     public Task<bool> UpdateAsync(MembershipEntry entry, (TableVersion Next, string? ETag) tokens) => Table.UpdateRowAsync(entry, tokens.ETag!, tokens.Next, CancellationToken.None);
-
-    public void Check(string what, bool written)
-    {
-        if (!written)
-            throw new InvalidOperationException($"{Name} refused the {what}: its tokens should have been the latest.");
-    }
 
     public async ValueTask DisposeAsync()
     {
