@@ -54,10 +54,10 @@ internal sealed partial class ConfigWriter
 
     private async Task<Guard> GuardAsync()
     {
-        var read = new TxnRequest { Success = { new RequestOp { RequestRange = Newest(1) }, new RequestOp { RequestRange = Txn.Range(layout.Prefix) } } };
+        var read = new TxnRequest { Success = { NewestKey(), new RequestOp { RequestRange = Txn.Range(layout.Prefix) } } };
         var guard = new Guard();
         var response = await etcd.TxnAsync(read, CancellationToken.None).ConfigureAwait(false);
-        guard.Learn(response, Next(response.Responses[0].ResponseRange));
+        guard.Learn(response, Last(response.Responses[0].ResponseRange));
         return guard;
     }
 
@@ -151,22 +151,22 @@ internal sealed partial class ConfigWriter
         return edits.ToImmutable();
     }
 
-    /// <summary>The namespace as it was last seen, which a commit is to find unchanged, and the number that such a one takes.</summary>
+    /// <summary>The namespace as it was last seen, which a commit is to find unchanged, and the last record of then.</summary>
     private sealed class Guard
     {
         public IReadOnlyCollection<KeyValue> Kvs { get; private set; } = [];
 
         public long Revision { get; private set; }
 
-        public long Sequence { get; private set; }
+        public LastRecord Last { get; private set; } = new(0, 0);
 
         /// <param name="response">Its last answer is the namespace.</param>
-        /// <param name="sequence">The next number; null where it is the same.</param>
-        public void Learn(TxnResponse response, long? sequence)
+        /// <param name="last">The last record that it tells of.</param>
+        public void Learn(TxnResponse response, LastRecord last)
         {
             Kvs = response.Responses[^1].ResponseRange.Kvs;
             Revision = response.Header.Revision;
-            Sequence = sequence ?? Sequence;
+            Last = last;
         }
     }
 }

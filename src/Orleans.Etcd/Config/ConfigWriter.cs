@@ -6,8 +6,9 @@ namespace Orleans.Etcd;
 
 /// <summary>Changes a namespace: one transaction a commit, with a record of it.</summary>
 /// <remarks>
-/// Invariant: a commit is applied as a whole or not at all, once, and its record with it. The number of the record is the highest:
-/// of two that take the same one only one is applied, and the other takes the next.
+/// Invariant: a commit is applied as a whole or not at all, once, and its record with it. The number of the record is the one after the
+/// highest: of two that take the same one only one is applied, and the other takes the next. The last record that is remembered here only
+/// saves a read: a commit is applied where that is there as it was, and none after it; else etcd says which is the last.
 /// </remarks>
 internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int historyLimit)
 {
@@ -24,6 +25,8 @@ internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout lay
     private const int LongestReason = 1024;
     private const int MostRead = 1000;
 
+    private volatile LastRecord? _last;
+
     public Task<ConfigCommitResult> CommitAsync(ConfigCommit commit) => CommitAsync(commit, guard: null);
 
     private async Task<ConfigCommitResult> CommitAsync(ConfigCommit commit, Guard? guard)
@@ -33,14 +36,18 @@ internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout lay
         var edits = commit.Edits.Select(edit => (Key: guard is null ? layout.Key(edit.Key) : layout.KeyOf(edit.Key), Edit: edit)).ToArray();
         var expected = edits.Where(one => one.Edit.ExpectedRevision is not null).ToArray();
         var record = Record(commit).Encode();
+        var mayBeApplied = false;
         while (true)
         {
-            var sequence = guard?.Sequence ?? await NextSequenceAsync().ConfigureAwait(false);
+            var last = guard?.Last ?? _last ?? await ReadLastAsync().ConfigureAwait(false);
+            var sequence = last.Sequence + 1;
             var key = layout.HistoryKey(sequence);
             // Nor any after it: its own record may be gone again, when its answer was lost, or is late, and many came after it.
             var from = layout.Numbers;
             from.Key = key;
-            var txn = new TxnRequest { Compare = { Txn.NoneCreatedAfter(from, 0) }, Failure = { Txn.Get(from) } };
+            var txn = new TxnRequest { Compare = { Txn.NoneCreatedAfter(from, 0) }, Failure = { Txn.Get(key), NewestKey() } };
+            if (last.Sequence > 0)
+                txn.Compare.Add(Txn.CreateRevisionIs(layout.HistoryKey(last.Sequence), last.Revision));
             txn.Compare.AddRange(expected.Select(one => Txn.ModRevisionIs(one.Key, one.Edit.ExpectedRevision!.Value)));
             txn.Failure.AddRange(expected.Select(one => Txn.Get(one.Key)));
             if (guard is not null)
@@ -53,19 +60,23 @@ internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout lay
             txn.Success.Add(Txn.Put(key, record));
             if (sequence > historyLimit)
                 txn.Success.Add(Txn.Delete(new RangeRequest { Key = ByteString.CopyFromUtf8(layout.HistoryPrefix), RangeEnd = layout.HistoryKey(sequence - historyLimit + 1) }));
-            var response = await etcd.TxnRepeatablyAsync(txn, CancellationToken.None).ConfigureAwait(false);
+            var response = await etcd.TxnRepeatablyAsync(txn, CancellationToken.None, () => mayBeApplied = true).ConfigureAwait(false);
             if (response.Succeeded)
+            {
+                _last = new LastRecord(sequence, response.Header.Revision);
                 return new ConfigCommitResult(response.Header.Revision, null);
+            }
 
             // It was applied, and the answer to the first attempt was lost.
-            var since = response.Responses[0].ResponseRange.Kvs;
-            if (since.FirstOrDefault(one => one.Value.Equals(record)) is { } own)
-                return new ConfigCommitResult(own.CreateRevision, null);
-            if (since.Count > 0 && layout.SequenceOf(since[0].Key) != sequence)
-                throw new EtcdException(EtcdErrorCode.Unavailable, "Txn", $"Namespace '{layout.Name}' was changed {since.Count} times while this commit was made, and whether it was made first is not known any more.", outcomeUnknown: true);
+            var there = response.Responses[0].ResponseRange.Kvs.FirstOrDefault();
+            if (there is not null && there.Value.Equals(record))
+                return new ConfigCommitResult(there.CreateRevision, null);
+            _last = last = Last(response.Responses[1].ResponseRange);
+            if (mayBeApplied && there is null && last.Sequence > sequence)
+                throw new EtcdException(EtcdErrorCode.Unavailable, "Txn", $"Namespace '{layout.Name}' was changed {last.Sequence - sequence} times while this commit was made, and whether it was made first is not known any more.", outcomeUnknown: true);
             for (var i = 0; i < expected.Length; i++)
             {
-                var now = response.Responses[i + 1].ResponseRange.Kvs.FirstOrDefault();
+                var now = response.Responses[i + 2].ResponseRange.Kvs.FirstOrDefault();
                 var edit = expected[i].Edit;
                 if ((now?.ModRevision ?? 0) != edit.ExpectedRevision)
                     return new ConfigCommitResult(0, new ConfigConflict(edit.Key, edit.ExpectedRevision!.Value, now is null ? null : ConfigValue.Of(edit.Key, now, layer: null)));
@@ -73,11 +84,11 @@ internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout lay
 
             if (guard is not null)
             {
-                guard.Learn(response, since.Count > 0 ? layout.SequenceOf(since[^1].Key) + 1 : null);
+                guard.Learn(response, last);
                 return new ConfigCommitResult(0, new ConfigConflict("", 0, null));
             }
 
-            // Another one has taken the number.
+            // Another one has taken the number, or the last record is another one than was remembered.
         }
     }
 
@@ -105,14 +116,22 @@ internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout lay
         return records;
     }
 
-    private async Task<long> NextSequenceAsync()
+    private RequestOp NewestKey()
     {
         var range = Newest(limit: 1);
         range.KeysOnly = true;
-        return Next(await etcd.RangeAsync(range, CancellationToken.None).ConfigureAwait(false));
+        return new RequestOp { RequestRange = range };
     }
 
-    private long Next(RangeResponse newest) => (newest.Kvs.FirstOrDefault() is { } record ? layout.SequenceOf(record.Key) ?? 0 : 0) + 1;
+    private async Task<LastRecord> ReadLastAsync() => Last(await etcd.RangeAsync(NewestKey().RequestRange, CancellationToken.None).ConfigureAwait(false));
+
+    private LastRecord Last(RangeResponse newest)
+    {
+        if (newest.Kvs is not [var record, ..])
+            return new LastRecord(0, 0);
+        var sequence = layout.SequenceOf(record.Key) ?? throw new InvalidOperationException($"{record.Key.ToStringUtf8()} is among the history of '{layout.Name}' and is no number. Delete it.");
+        return new LastRecord(sequence, record.CreateRevision);
+    }
 
     private RangeRequest Newest(int limit)
     {
@@ -163,6 +182,9 @@ internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout lay
     private static IEnumerable<RequestOp> Nested(RequestOp[] operations) => operations.Length <= Chunk
         ? operations
         : operations.Chunk(Chunk).Select(static chunk => new RequestOp { RequestTxn = new TxnRequest { Success = { chunk } } });
+
+    /// <summary>The newest record; number 0 where there is none.</summary>
+    private sealed record LastRecord(long Sequence, long Revision);
 
     private string Name(ByteString key) => layout.NameOf(key) ?? throw new InvalidOperationException($"A key under {layout.Prefix} is not UTF-8: {key.ToBase64()} (base64). Delete it with another tool.");
 }

@@ -154,6 +154,39 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
         Assert.Equal([12, 11, 10, 9, 8], (await writer.HistoryAsync(100, long.MaxValue)).Select(entry => entry.Sequence));
     }
 
+    /// <summary>What a writer remembers of the history saves it a read, and is never believed where it is not so.</summary>
+    [Fact]
+    public async Task Commit_CostsOneRequestAfterTheFirst_AndTakesTheNextNumber_WhateverOthersDidToTheHistory()
+    {
+        var (writer, other) = (new ConfigWriter(_etcd, _feed.Layout, historyLimit: 5), new ConfigWriter(_etcd, _feed.Layout, historyLimit: 5));
+        await SetAsync(writer);
+        Assert.Equal(["Txn"], await RequestsAsync(2));
+        // More than are kept: of what it remembers nothing is left.
+        for (var i = 0; i < 8; i++)
+            await SetAsync(other);
+        Assert.Equal(["Txn", "Txn"], await RequestsAsync(11));
+        // As after a restore from a backup that was made before the last commits, the second time by one that others have gone on from.
+        await _etcd.DeleteAsync(_feed.Layout.HistoryKey(11).ToStringUtf8());
+        Assert.Equal(["Txn", "Txn"], await RequestsAsync(11));
+        await _etcd.DeleteAsync(_feed.Layout.HistoryKey(11).ToStringUtf8());
+        await SetAsync(other);
+        Assert.Equal(["Txn", "Txn"], await RequestsAsync(12));
+        await _etcd.DeleteRangeAsync(new() { Key = ByteString.CopyFromUtf8(_feed.Layout.HistoryPrefix), RangeEnd = EtcdKeys.RangeEnd(_feed.Layout.HistoryPrefix) });
+        Assert.Equal(["Txn", "Txn"], await RequestsAsync(1));
+
+        async Task<List<string>> RequestsAsync(long number)
+        {
+            List<string> requests = [];
+            using (new BeforeRequests((operation, _) => requests.Add(operation)))
+                await SetAsync(writer);
+            Assert.Equal(number, (await _writer.HistoryAsync(1, long.MaxValue))[0].Sequence);
+            return requests;
+        }
+
+        static async Task SetAsync(ConfigWriter writer) =>
+            Assert.True((await writer.CommitAsync(new ConfigCommit { Edits = [ConfigEdit.Set("a", Guid.NewGuid().ToString())] })).IsCommitted);
+    }
+
     [Fact]
     public async Task Rollback_MakesItWhatItWas_WhoeverChangedIt()
     {
