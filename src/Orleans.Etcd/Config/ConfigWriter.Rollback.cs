@@ -40,7 +40,7 @@ internal sealed partial class ConfigWriter
                 }
 
                 // Nobody who asked waits for ever, and others have their turn.
-                if (etcd.Time.GetElapsedTime(started) > etcd.Options.RequestTimeout * 2)
+                if (etcd.Time.GetElapsedTime(started) > MostTime)
                     throw new EtcdException(EtcdErrorCode.Timeout, "Rollback", $"Namespace '{layout.Name}' is written to all the time: each attempt to bring it back to revision {revision} met something newer.", outcomeUnknown: false);
                 await Task.Delay(Backoff.Jittered(pause), etcd.Time).ConfigureAwait(false);
                 pause = Backoff.Longer(pause, LongestPause);

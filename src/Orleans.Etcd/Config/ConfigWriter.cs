@@ -7,8 +7,8 @@ namespace Orleans.Etcd;
 /// <summary>Changes a namespace: one transaction a commit, with a record of it.</summary>
 /// <remarks>
 /// Invariant: a commit is applied as a whole or not at all, once, and its record with it. The number of the record is the one after the
-/// highest: of two that take the same one only one is applied, and the other takes the next. The last record that is remembered here only
-/// saves a read: a commit is applied where that is there as it was, and none after it; else etcd says which is the last.
+/// highest: of two that take the same one only one is applied, and the other takes the next. The last record that is remembered here, for as
+/// long as a call may take, only saves a read: a commit is applied where that is there as it was, and none after it; else etcd says which is the last.
 /// </remarks>
 internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout layout, int historyLimit)
 {
@@ -25,7 +25,10 @@ internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout lay
     private const int LongestReason = 1024;
     private const int MostRead = 1000;
 
-    private volatile LastRecord? _last;
+    // The numbers of keys have twelve digits.
+    private const long HighestSequence = 999_999_999_999;
+
+    private volatile Memory? _memory;
 
     public Task<ConfigCommitResult> CommitAsync(ConfigCommit commit) => CommitAsync(commit, guard: null);
 
@@ -36,16 +39,17 @@ internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout lay
         var edits = commit.Edits.Select(edit => (Key: guard is null ? layout.Key(edit.Key) : layout.KeyOf(edit.Key), Edit: edit)).ToArray();
         var expected = edits.Where(one => one.Edit.ExpectedRevision is not null).ToArray();
         var record = Record(commit).Encode();
-        var mayBeApplied = false;
+        var started = etcd.Time.GetTimestamp();
         while (true)
         {
-            var last = guard?.Last ?? _last ?? await ReadLastAsync().ConfigureAwait(false);
+            var mayBeApplied = false;
+            var last = guard?.Last ?? Remembered() ?? await ReadLastAsync().ConfigureAwait(false);
             var sequence = last.Sequence + 1;
             var key = layout.HistoryKey(sequence);
             // Nor any after it: its own record may be gone again, when its answer was lost, or is late, and many came after it.
             var from = layout.Numbers;
             from.Key = key;
-            var txn = new TxnRequest { Compare = { Txn.NoneCreatedAfter(from, 0) }, Failure = { Txn.Get(key), NewestKey() } };
+            var txn = new TxnRequest { Compare = { Txn.NoneCreatedAfter(from, 0) }, Failure = { Txn.Get(key), NewestKey(from), Txn.Get(new RangeRequest { Key = layout.HistoryKey(last.Sequence), KeysOnly = true }) } };
             if (last.Sequence > 0)
                 txn.Compare.Add(Txn.CreateRevisionIs(layout.HistoryKey(last.Sequence), last.Revision));
             txn.Compare.AddRange(expected.Select(one => Txn.ModRevisionIs(one.Key, one.Edit.ExpectedRevision!.Value)));
@@ -60,35 +64,56 @@ internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout lay
             txn.Success.Add(Txn.Put(key, record));
             if (sequence > historyLimit)
                 txn.Success.Add(Txn.Delete(new RangeRequest { Key = ByteString.CopyFromUtf8(layout.HistoryPrefix), RangeEnd = layout.HistoryKey(sequence - historyLimit + 1) }));
-            var response = await etcd.TxnRepeatablyAsync(txn, CancellationToken.None, () => mayBeApplied = true).ConfigureAwait(false);
-            if (response.Succeeded)
+            TxnResponse response;
+            try
             {
-                _last = new LastRecord(sequence, response.Header.Revision);
-                return new ConfigCommitResult(response.Header.Revision, null);
+                response = await etcd.TxnRepeatablyAsync(txn, CancellationToken.None, () => mayBeApplied = true).ConfigureAwait(false);
+            }
+            catch
+            {
+                // As long as etcd is away the next ones fail by their read, which leaves nothing behind that may be applied later.
+                _memory = null;
+                throw;
             }
 
+            if (response.Succeeded)
+                return Committed(response.Header.Revision);
             // It was applied, and the answer to the first attempt was lost.
             var there = response.Responses[0].ResponseRange.Kvs.FirstOrDefault();
             if (there is not null && there.Value.Equals(record))
-                return new ConfigCommitResult(there.CreateRevision, null);
-            _last = last = Last(response.Responses[1].ResponseRange);
-            if (mayBeApplied && there is null && last.Sequence > sequence)
-                throw new EtcdException(EtcdErrorCode.Unavailable, "Txn", $"Namespace '{layout.Name}' was changed {last.Sequence - sequence} times while this commit was made, and whether it was made first is not known any more.", outcomeUnknown: true);
+                return Committed(there.CreateRevision);
+            var since = response.Responses[1].ResponseRange;
+            var isAsKnown = last.Sequence == 0 || response.Responses[2].ResponseRange.Kvs.FirstOrDefault()?.CreateRevision == last.Revision;
+            if (mayBeApplied && there is null && (since.Kvs.Count > 0 || !isAsKnown))
+                throw new EtcdException(EtcdErrorCode.Unavailable, "Txn", $"The history of namespace '{layout.Name}' was changed while this commit was made, and whether it was made first is not known any more.", outcomeUnknown: true);
             for (var i = 0; i < expected.Length; i++)
             {
-                var now = response.Responses[i + 2].ResponseRange.Kvs.FirstOrDefault();
+                var now = response.Responses[i + 3].ResponseRange.Kvs.FirstOrDefault();
                 var edit = expected[i].Edit;
                 if ((now?.ModRevision ?? 0) != edit.ExpectedRevision)
                     return new ConfigCommitResult(0, new ConfigConflict(edit.Key, edit.ExpectedRevision!.Value, now is null ? null : ConfigValue.Of(edit.Key, now, layer: null)));
             }
 
+            // Another one has taken the number, or the last record is another one than was remembered.
+            if (since.Kvs.Count > 0)
+                last = Last(since);
+            else if (!isAsKnown)
+                last = await ReadLastAsync().ConfigureAwait(false);
+            Remember(last);
             if (guard is not null)
             {
                 guard.Learn(response, last);
                 return new ConfigCommitResult(0, new ConfigConflict("", 0, null));
             }
 
-            // Another one has taken the number, or the last record is another one than was remembered.
+            if (etcd.Time.GetElapsedTime(started) > MostTime)
+                throw new EtcdException(EtcdErrorCode.Timeout, "Txn", $"Namespace '{layout.Name}' is committed to all the time: each attempt of this commit met another one.", outcomeUnknown: false);
+
+            ConfigCommitResult Committed(long revision)
+            {
+                Remember(new LastRecord(sequence, revision));
+                return new ConfigCommitResult(revision, null);
+            }
         }
     }
 
@@ -116,9 +141,14 @@ internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout lay
         return records;
     }
 
-    private RequestOp NewestKey()
+    private TimeSpan MostTime => etcd.Options.RequestTimeout * 2;
+
+    /// <summary>Of the newest record.</summary>
+    private RequestOp NewestKey() => NewestKey(layout.Numbers);
+
+    private static RequestOp NewestKey(RangeRequest among)
     {
-        var range = Newest(limit: 1);
+        var range = Newest(among.Clone(), limit: 1);
         range.KeysOnly = true;
         return new RequestOp { RequestRange = range };
     }
@@ -129,13 +159,20 @@ internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout lay
     {
         if (newest.Kvs is not [var record, ..])
             return new LastRecord(0, 0);
-        var sequence = layout.SequenceOf(record.Key) ?? throw new InvalidOperationException($"{record.Key.ToStringUtf8()} is among the history of '{layout.Name}' and is no number. Delete it.");
-        return new LastRecord(sequence, record.CreateRevision);
+        return layout.SequenceOf(record.Key) is { } sequence && sequence < HighestSequence && layout.HistoryKey(sequence).Equals(record.Key)
+            ? new LastRecord(sequence, record.CreateRevision)
+            : throw new InvalidOperationException($"{record.Key.ToStringUtf8()} is in the history of namespace '{layout.Name}' and was not put there by a commit. Delete it with another tool.");
     }
 
-    private RangeRequest Newest(int limit)
+    private void Remember(LastRecord last) => _memory = new Memory(last, etcd.Time.GetTimestamp());
+
+    /// <summary>Not older than what may come while an answer is lost: of that the history keeps all, and so whether a commit is in it.</summary>
+    private LastRecord? Remembered() => _memory is { } memory && etcd.Time.GetElapsedTime(memory.At) < MostTime ? memory.Last : null;
+
+    private RangeRequest Newest(int limit) => Newest(layout.Numbers, limit);
+
+    private static RangeRequest Newest(RangeRequest range, int limit)
     {
-        var range = layout.Numbers;
         range.Limit = limit;
         (range.SortOrder, range.SortTarget) = (RangeRequest.Types.SortOrder.Descend, RangeRequest.Types.SortTarget.Key);
         return range;
@@ -185,6 +222,8 @@ internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout lay
 
     /// <summary>The newest record; number 0 where there is none.</summary>
     private sealed record LastRecord(long Sequence, long Revision);
+
+    private sealed record Memory(LastRecord Last, long At);
 
     private string Name(ByteString key) => layout.NameOf(key) ?? throw new InvalidOperationException($"A key under {layout.Prefix} is not UTF-8: {key.ToBase64()} (base64). Delete it with another tool.");
 }

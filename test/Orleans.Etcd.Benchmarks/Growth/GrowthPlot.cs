@@ -14,8 +14,10 @@ internal static class GrowthPlot
     {
         var model = new PlotModel { Title = "Cost of one operation, with 10 things = 1", Background = OxyColors.White };
         model.Axes.Add(new LogarithmicAxis { Position = AxisPosition.Bottom, Title = "things of the kind", MajorGridlineStyle = LineStyle.Dot });
-        model.Axes.Add(new LogarithmicAxis { Position = AxisPosition.Left, Title = "times as long", MajorGridlineStyle = LineStyle.Dot, Minimum = 0.5 });
-        model.Legends.Add(new Legend { LegendPlacement = LegendPlacement.Outside, LegendPosition = LegendPosition.RightTop });
+        model.Axes.Add(new LogarithmicAxis { Position = AxisPosition.Left, Title = "times as long", MajorGridlineStyle = LineStyle.Dot, Minimum = 0.25 });
+        model.Legends.Add(new Legend { LegendPlacement = LegendPlacement.Outside, LegendPosition = LegendPosition.RightTop, LegendFontSize = 10, LegendLineSpacing = 4 });
+        // Yellow is hardly seen on white.
+        model.DefaultColors = [.. model.DefaultColors.Where(color => color != OxyColors.Yellow)];
         foreach (var operation in figures.Where(figure => figure.Metric == GrowthBenchmark.LatencyMetric).GroupBy(figure => figure.Case))
         {
             var line = new LineSeries { Title = operation.Key, MarkerType = MarkerType.Circle, MarkerSize = 3 };
@@ -23,6 +25,6 @@ internal static class GrowthPlot
             model.Series.Add(line);
         }
 
-        return new SvgExporter { Width = 1000, Height = 520 }.ExportToString(model);
+        return new SvgExporter { Width = 1200, Height = 520 }.ExportToString(model);
     }
 }

@@ -167,12 +167,15 @@ public abstract class ConfigFeedTests(SharedEtcd etcd) : IAsyncLifetime
         Assert.Equal(["Txn", "Txn"], await RequestsAsync(11));
         // As after a restore from a backup that was made before the last commits, the second time by one that others have gone on from.
         await _etcd.DeleteAsync(_feed.Layout.HistoryKey(11).ToStringUtf8());
-        Assert.Equal(["Txn", "Txn"], await RequestsAsync(11));
+        Assert.Equal(["Txn", "Range", "Txn"], await RequestsAsync(11));
         await _etcd.DeleteAsync(_feed.Layout.HistoryKey(11).ToStringUtf8());
         await SetAsync(other);
-        Assert.Equal(["Txn", "Txn"], await RequestsAsync(12));
+        Assert.Equal(["Txn", "Range", "Txn"], await RequestsAsync(12));
         await _etcd.DeleteRangeAsync(new() { Key = ByteString.CopyFromUtf8(_feed.Layout.HistoryPrefix), RangeEnd = EtcdKeys.RangeEnd(_feed.Layout.HistoryPrefix) });
-        Assert.Equal(["Txn", "Txn"], await RequestsAsync(1));
+        Assert.Equal(["Txn", "Range", "Txn"], await RequestsAsync(1));
+        // A number that no commit would have taken.
+        await _etcd.PutAsync($"{_feed.Layout.HistoryPrefix}7", "by hand");
+        Assert.Contains("not put there by a commit", (await Assert.ThrowsAsync<InvalidOperationException>(() => SetAsync(writer))).Message);
 
         async Task<List<string>> RequestsAsync(long number)
         {
