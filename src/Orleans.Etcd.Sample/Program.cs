@@ -1,3 +1,4 @@
+using System.Runtime.InteropServices;
 using Orleans.Etcd.Sample;
 
 const string usage = """
@@ -32,11 +33,15 @@ for (var i = 0; i < args.Length; i++)
 }
 
 using var stop = new CancellationTokenSource();
-Console.CancelKeyPress += (_, pressed) =>
+// SIGTERM too: the host of the client takes it for its own, and would end nothing but the client.
+void Stop(PosixSignalContext signal)
 {
-    pressed.Cancel = true;
+    signal.Cancel = true;
     stop.Cancel();
-};
+}
+
+using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
+using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
 try
 {
     return await new StadiumCommand(string.IsNullOrWhiteSpace(endpoints) ? null : endpoints, once).RunAsync(stop.Token);

@@ -45,13 +45,13 @@ internal sealed partial class ConfigWriter(EtcdConnection etcd, ConfigLayout lay
             var mayBeApplied = false;
             var last = guard?.Last ?? Remembered() ?? await ReadLastAsync().ConfigureAwait(false);
             var sequence = last.Sequence + 1;
-            var key = layout.HistoryKey(sequence);
+            var (lastKey, key) = (layout.HistoryKey(last.Sequence), layout.HistoryKey(sequence));
             // Nor any after it: its own record may be gone again, when its answer was lost, or is late, and many came after it.
             var from = layout.Numbers;
             from.Key = key;
-            var txn = new TxnRequest { Compare = { Txn.NoneCreatedAfter(from, 0) }, Failure = { Txn.Get(key), NewestKey(from), Txn.Get(new RangeRequest { Key = layout.HistoryKey(last.Sequence), KeysOnly = true }) } };
+            var txn = new TxnRequest { Compare = { Txn.NoneCreatedAfter(from, 0) }, Failure = { Txn.Get(key), NewestKey(from), Txn.Get(new RangeRequest { Key = lastKey, KeysOnly = true }) } };
             if (last.Sequence > 0)
-                txn.Compare.Add(Txn.CreateRevisionIs(layout.HistoryKey(last.Sequence), last.Revision));
+                txn.Compare.Add(Txn.CreateRevisionIs(lastKey, last.Revision));
             txn.Compare.AddRange(expected.Select(one => Txn.ModRevisionIs(one.Key, one.Edit.ExpectedRevision!.Value)));
             txn.Failure.AddRange(expected.Select(one => Txn.Get(one.Key)));
             if (guard is not null)
