@@ -31,13 +31,15 @@ void Stop(PosixSignalContext signal)
 using var interrupt = PosixSignalRegistration.Create(PosixSignal.SIGINT, Stop);
 using var terminate = PosixSignalRegistration.Create(PosixSignal.SIGTERM, Stop);
 using var hangup = PosixSignalRegistration.Create(PosixSignal.SIGHUP, Stop);
-var isGood = true;
-var failed = new List<string>();
+// By benchmark, why it could not be measured, or which counts are not as they should be.
+var (failed, wrong) = (new Dictionary<string, string>(), new Dictionary<string, string>());
 foreach (var benchmark in chosen)
 {
     try
     {
-        isGood &= await RunAsync(benchmark, settings, stop.Token);
+        var missed = await RunAsync(benchmark, settings, stop.Token);
+        if (missed.Length > 0)
+            wrong.Add(benchmark.Name, string.Join("; ", missed.Select(goal => $"{goal.Goal}: {goal.Found}")));
     }
     catch (Exception) when (stop.IsCancellationRequested)
     {
@@ -47,17 +49,18 @@ foreach (var benchmark in chosen)
     {
         // The others are still of interest.
         Console.Error.WriteLine($"\n{benchmark.Name} failed: {exception}");
-        isGood = false;
-        failed.Add(benchmark.Name);
+        failed.Add(benchmark.Name, exception.Message);
     }
 }
 
 if (settings.Name is Settings.Docs || (settings.Name is Settings.All && settings.IsKept))
-    Console.WriteLine($"\nWrote {BenchmarkPage.Write([.. benchmarks.Select(benchmark => (benchmark.Name, RunResult.TryLoad(benchmark.Name)))], failed)}.");
-// A ratio depends on the machine and on what else it does; a count does not.
-return isGood ? 0 : 1;
+    Console.WriteLine($"\nWrote {BenchmarkPage.Write([.. benchmarks.Select(benchmark => (benchmark.Name, RunResult.TryLoad(benchmark.Name)))], failed.Keys)}.");
+// A ratio depends on the machine and on what else it does; a count does not. Last, where it is not lost among the tables.
+foreach (var (name, why) in failed.Concat(wrong))
+    Console.Error.WriteLine($"Failed: {name}: {why}");
+return failed.Count + wrong.Count == 0 ? 0 : 1;
 
-static async Task<bool> RunAsync(IBenchmark benchmark, Settings settings, CancellationToken cancellationToken)
+static async Task<GoalResult[]> RunAsync(IBenchmark benchmark, Settings settings, CancellationToken cancellationToken)
 {
     var report = new Report(Console.Out);
     var context = await RunContext.ReadAsync(cancellationToken);
@@ -67,11 +70,11 @@ static async Task<bool> RunAsync(IBenchmark benchmark, Settings settings, Cancel
     if (!settings.IsKept)
     {
         Console.WriteLine($"\nFewer than {Settings.LeastRounds} rounds show that all works, and not how fast: they are not kept.");
-        return report.CountsMet;
+        return report.MissedCounts;
     }
 
     report.Append(settings.JsonFile, context);
     new RunResult(benchmark.Name, benchmark.Summary, context, report.Notes, report.Figures, report.Goals).Save();
     Console.WriteLine($"\nAppended to {settings.JsonFile}.");
-    return report.CountsMet;
+    return report.MissedCounts;
 }

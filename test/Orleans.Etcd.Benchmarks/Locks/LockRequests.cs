@@ -29,8 +29,9 @@ internal sealed class LockRequests(Contest contest, BareEtcd bare, LockHost host
     private void Show(string what, LockPeer peer, List<IReadOnlyList<(string Method, double Count)>> found)
     {
         var figure = contest.Add("requests", what, peer.Name, null, [.. found.Select(requests => requests.Sum(one => one.Count))], []);
-        // Some other request of the silo, such as a heartbeat, may fall into one of them.
-        var met = figure.OursMedian == 1 && found.TrueForAll(requests => requests.Where(one => one.Method == "Txn").Sum(one => one.Count) == 1);
+        // Some other request of the silo, such as its look at the table once a minute, may fall into one of them.
+        var transactions = found.Select(requests => requests.Where(one => one.Method == "Txn").Sum(one => one.Count)).ToArray();
+        var met = figure.OursMedian == 1 && transactions.Min() == 1 && transactions.Count(count => count > 1) <= 1;
         var kinds = found.Select(requests => string.Join(" + ", requests.Select(one => $"{one.Count} {one.Method}").Order())).GroupBy(kind => kind).Select(kind => $"{kind.Key} ({kind.Count()} times)");
         contest.Report.CountGoal($"requests of an uncontended {what}, {peer.Name}: 1 Txn", met, string.Join("; ", kinds));
     }

@@ -99,7 +99,9 @@ public sealed class LivenessMonitorTests(SharedEtcd35 shared) : IClassFixture<Sh
         Assert.InRange(since.Elapsed, TimeSpan.Zero, Spread);
         var row = (await _table.ReadRowAsync(Silos.Address(2))).Members.Single().Item1;
         Assert.Equal([Self], row.SuspectTimes!.Select(vote => vote.Item1));
-        Assert.All(["losses", "pings refused", "evictions unreachable"], count => Assert.True(counted[count] >= 1, count));
+        Assert.All(["losses", "pings refused"], count => Assert.True(counted[count] >= 1, count));
+        // An eviction is counted once etcd's answer is back; others may read the row before.
+        await Eventually.IsTrueAsync(() => counted["evictions unreachable"] >= 1, "the eviction is counted");
     }
 
     [Fact]
