@@ -3,11 +3,11 @@ namespace Orleans.Etcd;
 internal sealed partial class EtcdMembershipTable
 {
     /// <summary>
-    /// Declares a silo dead, on the row as it is now, with the vote of the one who found it so. Unlike a kill that Orleans
-    /// queues, it is either done when this returns or never: a silo that comes back later is not killed for what was true
-    /// before.
+    /// Declares a silo dead, on the row as it is now, with the vote of the one who found it so, unless it has its liveness key
+    /// at the moment at which etcd does it. Unlike a kill that Orleans queues, it is either done when this returns or never: a
+    /// silo that comes back later is not killed for what was true before.
     /// </summary>
-    /// <returns>True where it was this call that did it; false where it was dead already, or is not in the table; null where another silo wrote first.</returns>
+    /// <returns>True where it was this call that did it; false where it was dead already, or is not in the table; null where another silo wrote first, or it has its key.</returns>
     /// <exception cref="EtcdException">etcd failed. With <see cref="EtcdException.OutcomeUnknown"/> it may have been done.</exception>
     public async Task<bool?> TryDeclareDeadAsync(SiloAddress silo, SiloAddress voter, CancellationToken cancellationToken)
     {
@@ -17,6 +17,7 @@ internal sealed partial class EtcdMembershipTable
         var entry = row.Item1;
         entry.Status = SiloStatus.Dead;
         entry.AddSuspector(voter, _etcd.Time.GetUtcNow().UtcDateTime);
-        return await UpdateRowAsync(entry, row.Item2, read.Version.Next(), cancellationToken).ConfigureAwait(false) ? true : null;
+        var isGone = Txn.CreateRevisionIs(Layout.LivenessKey(silo), 0);
+        return await WriteRowAsync(entry, ParseETag(row.Item2)!.Value, read.Version.Next(), cancellationToken, isGone).ConfigureAwait(false) ? true : null;
     }
 }

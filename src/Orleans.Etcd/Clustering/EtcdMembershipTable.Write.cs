@@ -6,7 +6,12 @@ namespace Orleans.Etcd;
 /// <summary>How a row is written, and how it is found out which of several attempts has done it.</summary>
 internal sealed partial class EtcdMembershipTable
 {
-    private async Task<bool> WriteRowAsync(MembershipEntry entry, long expectedRow, TableVersion tableVersion, CancellationToken cancellationToken)
+    /// <param name="entry">The row.</param>
+    /// <param name="expectedRow">The revision that it has; 0 where there is none.</param>
+    /// <param name="tableVersion">The version that it makes.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    /// <param name="also">What else has to be so for it to be written.</param>
+    private async Task<bool> WriteRowAsync(MembershipEntry entry, long expectedRow, TableVersion tableVersion, CancellationToken cancellationToken, Compare? also = null)
     {
         ArgumentNullException.ThrowIfNull(tableVersion);
         var writeId = NewWriteId();
@@ -21,11 +26,16 @@ internal sealed partial class EtcdMembershipTable
             Success = { Txn.Put(_layout.VersionKey, MembershipCodec.Encode(tableVersion.Version, writeId)), Txn.Put(row, value) },
             Failure = { Txn.Get(_layout.VersionKey), Txn.Get(row) },
         };
+        if (also is not null)
+            request.Compare.Add(also);
         var mayBeApplied = false;
         // Both tokens are revisions, which never come back: whichever attempt comes first, no other is applied after it.
         var response = await _etcd.TxnRepeatablyAsync(request, cancellationToken, Unanswered, insists: true).ConfigureAwait(false);
         if (response.Succeeded || (mayBeApplied && WasOurs(response, row, expectedRow, expectedVersion, tableVersion.Version, writeId)))
             return true;
+        // The tokens still hold, and so do those of the attempt before, for which all else may yet become so.
+        if (mayBeApplied && also is not null && Keys(response, 0, 1).FirstOrDefault()?.ModRevision == expectedVersion)
+            throw Unresolved(row, "Something else that it depends on was not so in the meantime.");
         EtcdMeter.Conflicts.Add(1);
         return false;
 
@@ -51,10 +61,12 @@ internal sealed partial class EtcdMembershipTable
         var stepOfAnother = Keys(failed, 0, 1).FirstOrDefault() is { } version && version.CreateRevision <= expectedVersion && image.Version.Version == written;
         if ((row?.ModRevision ?? 0) == expectedRow && (expectedRow > 0 || stepOfAnother))
             return false;
-        throw new EtcdException(
-            EtcdErrorCode.Timeout,
-            "Txn",
-            $"A write of the membership row {rowKey.ToStringUtf8()} got no answer and may have been applied. Read the table to see what holds. The table has since been written by another silo.",
-            outcomeUnknown: true);
+        throw Unresolved(rowKey, "The table has since been written by another silo.");
     }
+
+    private static EtcdException Unresolved(ByteString rowKey, string why) => new(
+        EtcdErrorCode.Timeout,
+        "Txn",
+        $"A write of the membership row {rowKey.ToStringUtf8()} got no answer and may have been applied. Read the table to see what holds. {why}",
+        outcomeUnknown: true);
 }

@@ -10,7 +10,8 @@ namespace Orleans.Etcd;
 /// <summary>This silo's own lease, by which the others see that it lives.</summary>
 /// <remarks>
 /// Invariant: while etcd can be reached, the silo's key exists and is attached to a lease that this process renews. When
-/// the lease is lost, or its key deleted or attached to another, a new one is made; the silo stays. Given back only when
+/// the key is deleted or attached to another, as by who takes the silo for dead, it is written again at once; when the lease
+/// is lost, a new one is made; the silo stays. Given back only when
 /// the silo leaves, after the table says that it is dead. A process that dies, or is frozen for longer than the TTL, or
 /// cut off from etcd for longer, loses it.
 /// </remarks>
@@ -137,9 +138,9 @@ internal sealed partial class LivenessLease : IAsyncDisposable
         var lease = await _etcd.Leases.GrantAsync(_ttl, _stop.Token).ConfigureAwait(false);
         try
         {
-            var put = await _etcd.PutRepeatablyAsync(new PutRequest { Key = _key, Value = _value, Lease = lease.Id }, _stop.Token).ConfigureAwait(false);
+            var revision = await PutAsync(lease, _stop.Token).ConfigureAwait(false);
             _grant = new Grant(lease, _etcd.Time.GetTimestamp());
-            return (put.Header.Revision, epoch);
+            return (revision, epoch);
         }
         catch
         {
@@ -147,6 +148,9 @@ internal sealed partial class LivenessLease : IAsyncDisposable
             throw;
         }
     }
+
+    private async Task<long> PutAsync(EtcdLease lease, CancellationToken cancellationToken) =>
+        (await _etcd.PutRepeatablyAsync(new PutRequest { Key = _key, Value = _value, Lease = lease.Id }, cancellationToken).ConfigureAwait(false)).Header.Revision;
 
     private async Task GiveBackAsync(EtcdLease lease)
     {
@@ -161,19 +165,42 @@ internal sealed partial class LivenessLease : IAsyncDisposable
         }
     }
 
-    /// <summary>Waits until the lease is lost or the key no longer hangs on it.</summary>
+    /// <summary>Waits until the lease is lost, or the key no longer hangs on it and cannot be attached to it again.</summary>
     private async Task LossAsync((long Revision, int? Epoch) made)
     {
         var lease = _grant!.Lease;
         using var lost = CancellationTokenSource.CreateLinkedTokenSource(_stop.Token, lease.Lost);
         try
         {
-            await _view.WaitAsync(view => (view.Revision >= made.Revision || (made.Epoch is not null && view.Epoch != made.Epoch)) && !IsAttached(view, lease.Id), lost.Token).ConfigureAwait(false);
+            while (true)
+            {
+                var since = _etcd.Time.GetTimestamp();
+                await _view.WaitAsync(view => (view.Revision >= made.Revision || (made.Epoch is not null && view.Epoch != made.Epoch)) && !IsAttached(view, lease.Id), lost.Token).ConfigureAwait(false);
+                if (_etcd.Time.GetElapsedTime(since) <= ShortLife || await TryAttachAsync(lease, lost.Token).ConfigureAwait(false) is not { } again)
+                    break;
+                Log.Attached(_logger, _key.ToStringUtf8());
+                made = again;
+            }
+
             // What the server deleted or gave to another, no renewal brings back.
             await GiveBackAsync(lease).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (lease.Lost.IsCancellationRequested)
         {
+        }
+    }
+
+    /// <summary>Writes the key again; null where etcd does not have the lease any more, or cannot say.</summary>
+    private async Task<(long Revision, int? Epoch)?> TryAttachAsync(EtcdLease lease, CancellationToken cancellationToken)
+    {
+        var epoch = _view.Snapshot?.Epoch;
+        try
+        {
+            return (await PutAsync(lease, cancellationToken).ConfigureAwait(false), epoch);
+        }
+        catch (EtcdException)
+        {
+            return null;
         }
     }
 
@@ -188,6 +215,9 @@ internal sealed partial class LivenessLease : IAsyncDisposable
 
         [LoggerMessage(73, LogLevel.Warning, "Liveness lease {Key} is gone; another is made")]
         public static partial void Gone(ILogger logger, string key);
+
+        [LoggerMessage(77, LogLevel.Warning, "Liveness key {Key} was taken away, as from a silo that refuses connections, while its lease lives; it is written again")]
+        public static partial void Attached(ILogger logger, string key);
 
         [LoggerMessage(74, LogLevel.Information, "Liveness lease {Key} is held again")]
         public static partial void MadeAgain(ILogger logger, string key);

@@ -9,7 +9,7 @@ internal sealed partial class LivenessMonitor
         [LoggerMessage(80, LogLevel.Information, "The liveness lease of silo {Silo} is gone and the table does not say that it is dead; finding out")]
         public static partial void Gone(ILogger logger, SiloAddress silo);
 
-        [LoggerMessage(81, LogLevel.Warning, "Silo {Silo} has lost its liveness lease, but answers: it stays. It has probably lost its connection to etcd")]
+        [LoggerMessage(81, LogLevel.Warning, "Silo {Silo} has lost its liveness lease, but answers: it stays. It has probably lost its connection to etcd, or refused connections for a while")]
         public static partial void Answered(ILogger logger, SiloAddress silo);
 
         [LoggerMessage(82, LogLevel.Warning, "Silo {Silo} has lost its liveness lease and was declared dead ({Reason})")]

@@ -7,8 +7,9 @@ namespace Orleans.Etcd;
 
 /// <summary>Sees that another silo's lease is gone, and has those chosen for it find out and declare it dead.</summary>
 /// <remarks>
-/// Invariants. (1) A silo is evicted only while its lease is gone and the table does not say that it is dead; under the
-/// default policy only when it answered none of the agents, and each of them said so. (2) One whose lease went together
+/// Invariants. (1) A silo is evicted only while its lease is gone, in the order that etcd has for all, and the table does not
+/// say that it is dead; under the default policy only when it answered none of the agents, and each of them said so, and not
+/// for refusing them before it had the grace to write its key again. (2) One whose lease went together
 /// with more than half of all only when it has stayed away for two TTLs, in which whoever lives has got another, and never
 /// unasked; where no process was found to be gone, time is left for the others to go too.
 /// (3) Never by a silo that has not held its own lease for a whole TTL, or whose view of the leases is not up to date,
@@ -24,6 +25,7 @@ internal sealed partial class LivenessMonitor(
     LivenessProbe probe,
     EtcdEvictionPolicy policy,
     int agentCount,
+    TimeSpan grace,
     SiloAddress self,
     TimeProvider time,
     ILogger logger)
@@ -147,7 +149,7 @@ internal sealed partial class LivenessMonitor(
         if (policy == EtcdEvictionPolicy.EvictWhenUnreachable || (policy == EtcdEvictionPolicy.EvictOnLeaseLoss && (loss.WasNeverSeen || loss.InCrowd)))
             return await AskAsync(loss, agents, told, stop).ConfigureAwait(false);
         if (policy == EtcdEvictionPolicy.EvictOnLeaseLoss)
-            return LeftOfSpread(loss) is { } left ? left : await EvictAsync(loss, "lease-lost", told, stop).ConfigureAwait(false);
+            return LeftOf(Spread, loss) is { } left ? left : await EvictAsync(loss, "lease-lost", told, stop).ConfigureAwait(false);
         if (told.Add("reported"))
             Log.ReportedOnly(logger, loss.Silo);
         return own.Ttl;
@@ -156,7 +158,10 @@ internal sealed partial class LivenessMonitor(
     private async Task<TimeSpan> AskAsync(LeaseLosses.Loss loss, List<SiloAddress> agents, HashSet<string> told, CancellationToken stop)
     {
         var verdict = await probe.AskAsync(loss.Silo, [.. agents.Where(agent => !agent.Equals(self))], stop).ConfigureAwait(false);
-        if (verdict == LivenessVerdict.Silent && LeftOfSpread(loss) is { } left)
+        // Asked again then.
+        if (verdict == LivenessVerdict.Refused && LeftOf(grace, loss) is { } early)
+            return early;
+        if (verdict == LivenessVerdict.Silent && LeftOf(Spread, loss) is { } left)
             await PauseAsync(left, stop).ConfigureAwait(false);
         if (verdict is LivenessVerdict.Silent or LivenessVerdict.Refused)
             return await EvictAsync(loss, "unreachable", told, stop).ConfigureAwait(false);
@@ -226,8 +231,8 @@ internal sealed partial class LivenessMonitor(
         .Where(member => member.Status == SiloStatus.Dead == dead)
         .ToDictionary(member => table.Layout.LivenessKey(member.SiloAddress), member => member.SiloAddress);
 
-    private TimeSpan? LeftOfSpread(LeaseLosses.Loss loss) =>
-        Spread - time.GetElapsedTime(loss.Since) is var left && left > TimeSpan.Zero ? left : null;
+    private TimeSpan? LeftOf(TimeSpan span, LeaseLosses.Loss loss) =>
+        span - time.GetElapsedTime(loss.Since) is var left && left > TimeSpan.Zero ? left : null;
 
     private static TimeSpan Backoff(int failures) =>
         TimeSpan.FromTicks(Math.Min(Tick.Ticks << Math.Min(failures - 1, 10), LongestPause.Ticks));

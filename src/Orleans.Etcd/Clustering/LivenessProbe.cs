@@ -44,6 +44,24 @@ internal sealed class LivenessProbe(Func<SiloAddress, ILivenessService> serviceO
         return verdict;
     }
 
+    /// <summary>Whether the silo's process has ended, as far as a single ping can tell: it failed at once, and nobody listens at the silo's endpoint.</summary>
+    public async Task<bool> IsGoneAsync(SiloAddress silo, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await Detached.Observed(serviceOf(silo).PingAsync()).WaitAsync(timeout, time, cancellationToken).ConfigureAwait(false);
+            return false;
+        }
+        catch (TimeoutException)
+        {
+            return false;
+        }
+        catch (Exception) when (!cancellationToken.IsCancellationRequested)
+        {
+            return await IsRefusedAsync(silo, timeout, cancellationToken).ConfigureAwait(false);
+        }
+    }
+
     private static string Outcome(LivenessVerdict verdict) => verdict switch
     {
         LivenessVerdict.Answered => "answered",

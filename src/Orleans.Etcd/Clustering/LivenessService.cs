@@ -4,7 +4,7 @@ using Orleans.Services;
 
 namespace Orleans.Etcd;
 
-/// <summary>What silos ask each other when a lease is gone.</summary>
+/// <summary>What silos ask each other: all the time whether a few others are there, and more when a lease is gone.</summary>
 internal interface ILivenessService : IGrainService
 {
     /// <summary>Answers: who can do that is not dead.</summary>

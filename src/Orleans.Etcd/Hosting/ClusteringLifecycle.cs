@@ -56,8 +56,19 @@ internal sealed class ClusteringLifecycle(IServiceProvider services) : ILifecycl
         _leases = new LiveView(_etcd, table.Layout.LivenessPrefix);
         var lease = _lease = new LivenessLease(_etcd, _leases, table.Layout.LivenessKey(silo.SiloAddress), silo.Name, options.LeaseTtl, services.GetRequiredService<ILogger<LivenessLease>>());
         var push = new MembershipPush(table, membership, services.GetRequiredService<ILogger<MembershipPush>>().Guarded());
-        var monitor = new LivenessMonitor(_leases, lease, table, membership, services.GetRequiredService<LivenessProbe>(), Policy(options), options.Agents, silo.SiloAddress, _etcd.Time, services.GetRequiredService<ILogger<LivenessMonitor>>().Guarded());
-        _loops = Task.WhenAll(Detached.Run(() => push.RunAsync(_stop.Token)), Detached.Run(() => monitor.RunAsync(_stop.Token)));
+        var (probe, policy) = (services.GetRequiredService<LivenessProbe>(), Policy(options));
+        // Where a silo is evicted unasked, or nobody is, its lease alone decides.
+        var pings = policy == EtcdEvictionPolicy.EvictWhenUnreachable && options.PingInterval > TimeSpan.Zero;
+        var grace = pings ? ProcessWatch.Grace : TimeSpan.Zero;
+        var monitor = new LivenessMonitor(_leases, lease, table, membership, probe, policy, options.Agents, grace, silo.SiloAddress, _etcd.Time, services.GetRequiredService<ILogger<LivenessMonitor>>().Guarded());
+        List<Task> loops = [Detached.Run(() => push.RunAsync(_stop.Token)), Detached.Run(() => monitor.RunAsync(_stop.Token))];
+        if (pings)
+        {
+            var processes = new ProcessWatch(_leases, table, membership, probe, options.PingInterval, options.Agents, silo.SiloAddress, _etcd.Time, services.GetRequiredService<ILogger<ProcessWatch>>().Guarded());
+            loops.Add(Detached.Run(() => processes.RunAsync(_stop.Token)));
+        }
+
+        _loops = Task.WhenAll(loops);
         // So that it is missed should it die as soon as it has joined. An etcd that does not answer keeps nobody from starting.
         await lease.Tried.WaitAsync(stop).ConfigureAwait(false);
     }

@@ -12,6 +12,8 @@ internal sealed class EtcdLivenessOptionsValidator(IOptions<EtcdLivenessOptions>
         var failures = new List<string>();
         OptionRange.Check(Name(nameof(liveness.LeaseTtl)), liveness.LeaseTtl, TimeSpan.FromSeconds(1), TimeSpan.FromMinutes(10), failures);
         OptionRange.Check(Name(nameof(liveness.PingTimeout)), liveness.PingTimeout, TimeSpan.FromSeconds(1.5), TimeSpan.FromMinutes(1), failures);
+        if (liveness.PingInterval != TimeSpan.Zero)
+            OptionRange.Check(Name(nameof(liveness.PingInterval)), liveness.PingInterval, TimeSpan.FromSeconds(0.2), TimeSpan.FromMinutes(1), failures);
         OptionRange.Check(Name(nameof(liveness.Agents)), liveness.Agents, 1, 10, failures);
         if (!Enum.IsDefined(liveness.EvictionPolicy))
             failures.Add($"{Name(nameof(liveness.EvictionPolicy))} is {liveness.EvictionPolicy}, which is none of {string.Join(", ", Enum.GetNames<EtcdEvictionPolicy>())}.");

@@ -8,9 +8,6 @@ internal sealed class FailoverBenchmark : IBenchmark
     // Orleans 10.4 halves its probes' time, 5 s by default, once a silo has answered four of them.
     private static readonly TimeSpan Settling = TimeSpan.FromSeconds(30);
 
-    // The least that etcd grants by default.
-    private static readonly TimeSpan ShortTtl = TimeSpan.FromSeconds(2);
-
     private static readonly (string Case, Func<Failover, double> Seconds)[] Cases =
     [
         ("kill-to-dead", failover => failover.Dead),
@@ -37,12 +34,12 @@ internal sealed class FailoverBenchmark : IBenchmark
     {
         var kills = contest.Settings.RoundsOr(10);
         await using var ours = await FailoverCluster.OverEtcdAsync(etcd);
-        await using var brief = contest.Settings.Quick ? null : await FailoverCluster.OverEtcdAsync(etcd, ShortTtl);
+        await using var leases = contest.Settings.Quick ? null : await FailoverCluster.OverLeasesAsync(etcd);
         await using var theirs = redis is null ? null : await FailoverCluster.OverRedisAsync(redis);
         contest.Report.Note($"three silo processes and a client each; kills: {kills} of the oldest silo and {kills} of the youngest, 5 to 10 s old");
         if (!contest.Settings.Quick)
             await Task.Delay(Settling, cancellationToken);
-        FailoverCluster[] clusters = [.. new[] { ours, brief, theirs }.OfType<FailoverCluster>()];
+        FailoverCluster[] clusters = [.. new[] { ours, leases, theirs }.OfType<FailoverCluster>()];
         var found = Ages(contest.Settings).SelectMany(young => clusters.Select(cluster => (cluster, young))).ToDictionary(key => key, _ => new List<Failover>());
         for (var kill = 0; kill < kills; kill++)
         {
@@ -57,7 +54,7 @@ internal sealed class FailoverBenchmark : IBenchmark
 
         foreach (var young in Ages(contest.Settings))
         {
-            foreach (var cluster in new[] { ours, brief }.OfType<FailoverCluster>())
+            foreach (var cluster in new[] { ours, leases }.OfType<FailoverCluster>())
                 Show(contest, cluster.Name, found[(cluster, young)], theirs?.Name, theirs is null ? [] : found[(theirs, young)], young, isDefault: cluster == ours);
             if (theirs is not null)
                 List(contest, theirs.Name, found[(theirs, young)], young);

@@ -31,9 +31,9 @@ internal sealed class FailoverCluster : IAsyncDisposable
 
     public static Task<FailoverCluster> OverEtcdAsync(Uri endpoint) => OverEtcdAsync("Orleans.Etcd", endpoint, []);
 
-    /// <summary>With another time to live of the silos' leases than the default.</summary>
-    public static Task<FailoverCluster> OverEtcdAsync(Uri endpoint, TimeSpan leaseTtl) =>
-        OverEtcdAsync($"Orleans.Etcd, LeaseTtl {leaseTtl.TotalSeconds:0} s", endpoint, new() { ["Liveness:LeaseTtl"] = leaseTtl.ToString() });
+    /// <summary>Without pings: as where a machine is lost, and nothing refuses connections.</summary>
+    public static Task<FailoverCluster> OverLeasesAsync(Uri endpoint) =>
+        OverEtcdAsync("Orleans.Etcd, by leases alone", endpoint, new() { ["Liveness:PingInterval"] = TimeSpan.Zero.ToString() });
 
     public static Task<FailoverCluster> OverRedisAsync(string address) =>
         StartAsync(new FailoverCluster(RedisName, new() { ["Redis"] = address }, client => client.UseRedisClustering(address)));

@@ -1,5 +1,4 @@
 using System.Collections.Concurrent;
-using System.Collections.Immutable;
 using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using Microsoft.Extensions.Logging.Abstractions;
@@ -91,8 +90,7 @@ public sealed class LivenessMonitorTests(SharedEtcd35 shared) : IClassFixture<Sh
     {
         using var counted = new Counted();
         await WatchAsync();
-        _silos[Silos.Address(2)].Ping = () => Task.FromException(new OrleansException("no connection"));
-        _silos[Silos.Address(3)].Reaches = _silos[Silos.Address(4)].Reaches = _silos[Silos.Address(5)].Reaches = () => Task.FromResult(false);
+        Refuses(2);
         var since = Stopwatch.StartNew();
         await LoseAsync(2);
         await DeadAsync(2);
@@ -102,6 +100,56 @@ public sealed class LivenessMonitorTests(SharedEtcd35 shared) : IClassFixture<Sh
         Assert.All(["losses", "pings refused"], count => Assert.True(counted[count] >= 1, count));
         // An eviction is counted once etcd's answer is back; others may read the row before.
         await Eventually.IsTrueAsync(() => counted["evictions unreachable"] >= 1, "the eviction is counted");
+    }
+
+    [Fact]
+    public async Task SiloThatRefuses_AndWritesItsKeyAgainInTime_Stays()
+    {
+        var grace = TimeSpan.FromSeconds(1);
+        await WatchAsync(grace: grace);
+        Refuses(2);
+        await LoseAsync(2);
+        await Eventually.IsTrueAsync(() => _silos[Silos.Address(2)].Pings >= 1, "it was asked");
+        await _writer.PutAsync(Key(2), "");
+        await StaysAsync(2);
+        var since = Stopwatch.StartNew();
+        await LoseAsync(2);
+        await DeadAsync(2);
+        // Asked again before it was believed.
+        Assert.InRange(since.Elapsed, grace, grace + TimeSpan.FromSeconds(2));
+        Assert.True(_silos[Silos.Address(2)].Pings >= 3);
+    }
+
+    [Fact]
+    public async Task SiloThatRefusesAll_ButReachesEtcd_Stays()
+    {
+        await using var etcd = shared.Server.Connect();
+        await using var view = new LiveView(etcd, Layout.LivenessPrefix);
+        await using var lease = new LivenessLease(etcd, view, Layout.LivenessKey(Silos.Address(2)), "2", Ttl, NullLogger<LivenessLease>.Instance);
+        await lease.Tried;
+        await Eventually.IsTrueAsync(() => lease.Age > TimeSpan.FromSeconds(1.5), "the lease is no new one");
+        Refuses(2);
+        await WatchAsync(grace: ProcessWatch.Grace);
+        var probe = new LivenessProbe(silo => _silos[silo], PingTimeout, TimeProvider.System);
+        var processes = new ProcessWatch(_leases, _table, _membership, probe, TimeSpan.FromMilliseconds(200), Count, Self, TimeProvider.System, NullLogger.Instance);
+        var before = (await _writer.GetAsync(Key(2)))!;
+        var watching = Task.Run(() => processes.RunAsync(_stop.Token));
+        await Eventually.IsTrueAsync(async () => await _writer.GetAsync(Key(2)) is { } now && now.CreateRevision > before.CreateRevision, "its key was taken away, and it has another");
+        await StaysAsync(2);
+        // Nothing but the key was lost.
+        Assert.Equal(before.Lease, (await _writer.GetAsync(Key(2)))!.Lease);
+        await _stop.CancelAsync();
+        await watching;
+    }
+
+    [Fact]
+    public async Task SiloThatHasItsKey_IsNotDeclaredDead_WhateverWasSeen()
+    {
+        Assert.Null(await _table.TryDeclareDeadAsync(Silos.Address(2), Self, CancellationToken.None));
+        Assert.Equal(SiloStatus.Active, (await _seen.ReadRowAsync(Silos.Address(2))).Members.Single().Item1.Status);
+        await LoseAsync(2);
+        Assert.True(await _table.TryDeclareDeadAsync(Silos.Address(2), Self, CancellationToken.None));
+        Assert.False(await _table.TryDeclareDeadAsync(Silos.Address(2), Self, CancellationToken.None));
     }
 
     [Fact]
@@ -376,18 +424,22 @@ public sealed class LivenessMonitorTests(SharedEtcd35 shared) : IClassFixture<Sh
         await DeadAsync(2);
     }
 
-    private async Task WatchAsync(EtcdEvictionPolicy policy = EtcdEvictionPolicy.EvictWhenUnreachable, int agents = 10, TimeProvider? time = null)
+    private async Task WatchAsync(EtcdEvictionPolicy policy = EtcdEvictionPolicy.EvictWhenUnreachable, int agents = 10, TimeProvider? time = null, TimeSpan? grace = null)
     {
         var probe = new LivenessProbe(silo => _silos[silo], PingTimeout, TimeProvider.System);
-        var monitor = new LivenessMonitor(_leases, _own, _table, _membership, probe, policy, agents, Self, time ?? TimeProvider.System, NullLogger<LivenessMonitor>.Instance);
+        var monitor = new LivenessMonitor(_leases, _own, _table, _membership, probe, policy, agents, grace ?? TimeSpan.Zero, Self, time ?? TimeProvider.System, NullLogger<LivenessMonitor>.Instance);
         _monitoring = Task.Run(() => monitor.RunAsync(_stop.Token));
         // It has looked once.
         await Task.Delay(200);
     }
 
-    private void IsSilent(int silo)
+    private void Refuses(int silo) => Unreached(silo, () => Task.FromException(new OrleansException("no connection")));
+
+    private void IsSilent(int silo) => Unreached(silo, () => new TaskCompletionSource().Task);
+
+    private void Unreached(int silo, Func<Task> ping)
     {
-        _silos[Silos.Address(silo)].Ping = () => new TaskCompletionSource().Task;
+        _silos[Silos.Address(silo)].Ping = ping;
         foreach (var other in _silos.Values)
             other.Reaches = () => Task.FromResult(false);
     }
@@ -420,57 +472,6 @@ public sealed class LivenessMonitorTests(SharedEtcd35 shared) : IClassFixture<Sh
     }
 
     private string Key(int silo) => Layout.LivenessKey(Silos.Address(silo)).ToStringUtf8();
-
-    /// <summary>What a silo answers; at first, that it and all others live.</summary>
-    private sealed class Answering : ILivenessService
-    {
-        private int _pings;
-
-        public int Pings => Volatile.Read(ref _pings);
-
-        public Func<Task> Ping { get; set; } = () => Task.CompletedTask;
-
-        public Func<Task<bool>> Reaches { get; set; } = () => Task.FromResult(true);
-
-        public Task PingAsync()
-        {
-            Interlocked.Increment(ref _pings);
-            return Ping();
-        }
-
-        public Task<bool> ReachesAsync(SiloAddress silo) => Reaches();
-    }
-
-    /// <summary>Orleans' membership as far as it is used here: what was last read of the table.</summary>
-    private sealed class Membership(EtcdMembershipTable table) : IClusterMembershipService
-    {
-        private volatile ClusterMembershipSnapshot _snapshot = new(ImmutableDictionary<SiloAddress, ClusterMember>.Empty, default);
-        private int _refreshes;
-
-        public bool Fails { get; set; }
-
-        public Task Waits { get; set; } = Task.CompletedTask;
-
-        public int Refreshes => Volatile.Read(ref _refreshes);
-
-        public ClusterMembershipSnapshot CurrentSnapshot => _snapshot;
-
-        public IAsyncEnumerable<ClusterMembershipSnapshot> MembershipUpdates => throw new NotSupportedException();
-
-        public async ValueTask Refresh(MembershipVersion minimumVersion = default, CancellationToken cancellationToken = default)
-        {
-            Interlocked.Increment(ref _refreshes);
-            if (Fails)
-                throw new InvalidOperationException("not now");
-            await Waits.WaitAsync(cancellationToken);
-            var read = await table.ReadAllAsync(cancellationToken);
-            _snapshot = new(
-                read.Members.ToImmutableDictionary(member => member.Item1.SiloAddress, member => new ClusterMember(member.Item1.SiloAddress, member.Item1.Status, member.Item1.SiloName)),
-                new MembershipVersion(read.Version.Version));
-        }
-
-        public Task<bool> TryKill(SiloAddress siloAddress) => throw new NotSupportedException();
-    }
 
     /// <summary>What the meter counts meanwhile, by instrument and its one tag. Other clusters of this process count too.</summary>
     private sealed class Counted : IDisposable

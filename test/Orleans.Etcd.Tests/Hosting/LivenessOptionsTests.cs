@@ -15,11 +15,12 @@ public sealed class LivenessOptionsTests(SharedEtcd35 etcd) : IClassFixture<Shar
         {
             options.LeaseTtl = TimeSpan.FromMilliseconds(999);
             options.PingTimeout = TimeSpan.FromHours(1);
+            options.PingInterval = TimeSpan.FromSeconds(0.1);
             options.Agents = 0;
             options.EvictionPolicy = (EtcdEvictionPolicy)7;
         }));
         var exception = await Assert.ThrowsAsync<OrleansConfigurationException>(() => host.StartAsync());
-        foreach (var option in new[] { "LeaseTtl", "PingTimeout", "Agents", "EvictionPolicy" })
+        foreach (var option in new[] { "LeaseTtl", "PingTimeout", "PingInterval", "Agents", "EvictionPolicy" })
             Assert.Contains($"EtcdLivenessOptions.{option} is ", exception.Message);
     }
 
@@ -28,9 +29,10 @@ public sealed class LivenessOptionsTests(SharedEtcd35 etcd) : IClassFixture<Shar
     [InlineData("ServiceKey", "mine")]
     public void Silo_FromConfiguration_TakesItsOptions(string connection, string value)
     {
-        using var host = Configured(connection, value, ("LeaseTtl", "00:00:07"), ("PingTimeout", "00:00:03"), ("Agents", "2"), ("EvictionPolicy", "ReportOnly"));
+        using var host = Configured(connection, value, ("LeaseTtl", "00:00:07"), ("PingTimeout", "00:00:03"), ("PingInterval", "00:00:00"), ("Agents", "2"), ("EvictionPolicy", "ReportOnly"));
         var options = host.Services.GetRequiredService<IOptions<EtcdLivenessOptions>>().Value;
-        Assert.Equal((TimeSpan.FromSeconds(7), TimeSpan.FromSeconds(3), 2, EtcdEvictionPolicy.ReportOnly), (options.LeaseTtl, options.PingTimeout, options.Agents, options.EvictionPolicy));
+        Assert.Equal((TimeSpan.FromSeconds(7), TimeSpan.FromSeconds(3), TimeSpan.Zero), (options.LeaseTtl, options.PingTimeout, options.PingInterval));
+        Assert.Equal((2, EtcdEvictionPolicy.ReportOnly), (options.Agents, options.EvictionPolicy));
     }
 
     [Fact]
