@@ -57,10 +57,17 @@ internal sealed class Gates(IClusterClient client, EtcdConnection etcd, string c
             return;
         }
 
-        var start = new ProcessStartInfo(tool, ["--endpoints", string.Join(',', etcd.Endpoints.Select(endpoint => endpoint.GetLeftPart(UriPartial.Authority))), "put", key, value]) { RedirectStandardOutput = true };
+        var start = new ProcessStartInfo(tool, ["--endpoints", string.Join(',', etcd.Endpoints.Select(endpoint => endpoint.GetLeftPart(UriPartial.Authority))), "put", key, value]) { RedirectStandardOutput = true, RedirectStandardError = true };
+        // It refuses an option that stands in the environment too.
+        foreach (var name in start.Environment.Keys.Where(name => name.StartsWith("ETCDCTL_", StringComparison.Ordinal)).ToArray())
+            start.Environment.Remove(name);
         start.Environment["ETCDCTL_API"] = "3";
         using var process = Process.Start(start)!;
+        var errors = process.StandardError.ReadToEndAsync(cancellationToken);
+        await process.StandardOutput.ReadToEndAsync(cancellationToken);
         await process.WaitForExitAsync(cancellationToken);
+        if (process.ExitCode != 0)
+            throw new InvalidOperationException($"etcdctl put failed: {(await errors).Trim()}");
     }
 
     private static string? FindTool()

@@ -9,9 +9,12 @@ internal sealed partial class EtcdMembershipTable
     /// </summary>
     /// <returns>True where it was this call that did it; false where it was dead already, or is not in the table; null where another silo wrote first, or it has its key.</returns>
     /// <exception cref="EtcdException">etcd failed. With <see cref="EtcdException.OutcomeUnknown"/> it may have been done.</exception>
-    public async Task<bool?> TryDeclareDeadAsync(SiloAddress silo, SiloAddress voter, CancellationToken cancellationToken)
+    public async Task<bool?> TryDeclareDeadAsync(SiloAddress silo, SiloAddress voter, CancellationToken cancellationToken) =>
+        await TryDeclareDeadAsync(silo, voter, await ReadRowAsync(silo, cancellationToken).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
+
+    /// <summary>The same, where the row is as it was read.</summary>
+    public async Task<bool?> TryDeclareDeadAsync(SiloAddress silo, SiloAddress voter, MembershipTableData read, CancellationToken cancellationToken)
     {
-        var read = await ReadRowAsync(silo, cancellationToken).ConfigureAwait(false);
         if (read.TryGet(silo) is not { } row || row.Item1.Status == SiloStatus.Dead)
             return false;
         var entry = row.Item1;

@@ -14,9 +14,10 @@ namespace Orleans.Configuration;
 public sealed class EtcdLivenessOptions
 {
     /// <summary>
-    /// The time to live of a silo's lease. It is renewed every third of this time; a silo that dies, and whose endpoint
-    /// does not refuse connections, is noticed after two thirds of it to the whole, and up to half a second that etcd takes. Default 4 s; 1 s to 10 min, in whole seconds
-    /// (rounded up). etcd grants no less than one and a half times its election timeout, 2 s by default.
+    /// The time to live of a silo's lease. It is renewed every third of this time; a silo that dies, and whose endpoint does not
+    /// refuse connections, is noticed after two thirds of it to the whole, and up to half a second that etcd takes. Default 4 s;
+    /// 1 s to 10 min, in whole seconds (rounded up). etcd grants no less than one and a half times its election timeout, 2 s by
+    /// default.
     /// </summary>
     public TimeSpan LeaseTtl { get; set; } = TimeSpan.FromSeconds(4);
 
@@ -27,9 +28,10 @@ public sealed class EtcdLivenessOptions
     public TimeSpan PingTimeout { get; set; } = TimeSpan.FromSeconds(2);
 
     /// <summary>
-    /// How often each silo pings a few others, to notice that their processes have ended before their leases do: one whose
-    /// endpoint refuses connections at two pings in a row loses its liveness key, is asked at once, and declared dead if it does not
-    /// answer. Default 1 s; 0.2 s to 1 min, or zero for never, which leaves all to the leases.
+    /// How often each silo pings a few others, to notice that their processes have ended before their leases do: one that fails
+    /// two pings half an interval apart, and whose endpoint refuses TCP connections at both, loses its liveness key and is asked
+    /// at once; where it does not write the key again within half a second, it is declared dead. Default 1 s; 0.2 s to 1 min, or
+    /// zero for never, which leaves all to the leases. Only under <see cref="EtcdEvictionPolicy.EvictWhenUnreachable"/>.
     /// </summary>
     public TimeSpan PingInterval { get; set; } = TimeSpan.FromSeconds(1);
 

@@ -39,7 +39,8 @@ internal sealed class LockHandle : ILockHandle
     }
 
     /// <summary>Announces its loss; a task that ends when all callbacks have run, or null where it was not held any more.</summary>
-    public Task? Lose()
+    /// <param name="isOwnDoing">The process lets go of it, as when it stops: its holder has to know, and nobody else.</param>
+    public Task? Lose(bool isOwnDoing = false)
     {
         lock (_lock)
         {
@@ -51,8 +52,9 @@ internal sealed class LockHandle : ILockHandle
         // Callbacks, of however many handles, run elsewhere: none makes the news late for another. Their failures are theirs.
         var told = Detached.Observed(_lost.CancelAsync());
         EtcdMeter.LocksHeld.Add(-1, _kind);
-        EtcdMeter.LocksLost.Add(1, _kind);
-        EtcdActivity.StopDetached(_held?.SetStatus(ActivityStatusCode.Error, "lost"));
+        if (!isOwnDoing)
+            EtcdMeter.LocksLost.Add(1, _kind);
+        EtcdActivity.StopDetached(isOwnDoing ? _held : _held?.SetStatus(ActivityStatusCode.Error, "lost"));
         return told;
     }
 

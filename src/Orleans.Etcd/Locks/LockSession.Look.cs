@@ -91,6 +91,9 @@ internal sealed partial class LockSession
         [LoggerMessage(104, LogLevel.Error, "Lock session {Session:x} is lost with the {Count} locks that were held by it: {Reason}")]
         public static partial void Lost(ILogger logger, long session, int count, string reason);
 
+        [LoggerMessage(112, LogLevel.Information, "Lock session {Session:x} ends and releases the {Count} locks that are still held by it: {Reason}")]
+        public static partial void Ended(ILogger logger, long session, int count, string reason);
+
         [LoggerMessage(105, LogLevel.Error, "Lock {Name} with token {Token} is lost: {Reason}")]
         public static partial void OneLost(ILogger logger, string name, long token, string reason);
 

@@ -131,12 +131,12 @@ internal sealed partial class LockSession : IAsyncDisposable
     /// <summary>Ends the session; all that is held by it is free at once, if etcd can be told.</summary>
     public async ValueTask DisposeAsync()
     {
-        Lose("this process is stopping");
+        Lose("this process is stopping", isOwnDoing: true);
         await _closed.Task.ConfigureAwait(false);
     }
 
     /// <summary>Whoever still holds something knows before others can have it: the lease is given back after that.</summary>
-    private void Lose(string reason)
+    private void Lose(string reason, bool isOwnDoing = false)
     {
         LockHandle[] held;
         lock (_lock)
@@ -148,9 +148,11 @@ internal sealed partial class LockSession : IAsyncDisposable
             _wanted.Clear();
         }
 
-        Task[] told = [.. held.Select(static handle => handle.Lose()).OfType<Task>()];
+        Task[] told = [.. held.Select(handle => handle.Lose(isOwnDoing)).OfType<Task>()];
         _ = Detached.Run(() => CloseAsync(told));
-        if (told.Length > 0)
+        if (told.Length > 0 && isOwnDoing)
+            Log.Ended(_logger, Id, told.Length, reason);
+        else if (told.Length > 0)
             Log.Lost(_logger, Id, told.Length, reason);
     }
 

@@ -155,6 +155,19 @@ public abstract class TableUnknownOutcomeTests(SharedEtcd etcd)
         Assert.Equal("silo-2", (await scene.Others.ReadAllAsync()).Members.Single().Item1.SiloName);
     }
 
+    /// <summary>The first attempt may still be under way, and find the key gone again.</summary>
+    [Fact]
+    public async Task Eviction_UnheardAndThenRefusedForTheSilosKey_SaysThatItDoesNotKnow()
+    {
+        await using var scene = await StartAsync(Silos.Entry(1));
+        scene.Proxy.Stall();
+        var evicting = scene.CutOff.TryDeclareDeadAsync(Silos.Address(1), Silos.Address(2), scene.Before, CancellationToken.None);
+        await scene.Others.Etcd.PutAsync(scene.Others.Layout.LivenessKey(Silos.Address(1)).ToStringUtf8(), "");
+        scene.LoseAnswers();
+        Assert.True((await Assert.ThrowsAsync<EtcdException>(() => evicting)).OutcomeUnknown);
+        Assert.Equal(SiloStatus.Active, (await scene.Others.ReadAllAsync()).Members.Single().Item1.Status);
+    }
+
     [Fact]
     public async Task Outage_Throws_AndNeverAnswersFalse()
     {

@@ -1,5 +1,6 @@
 using System.Diagnostics;
 using Microsoft.Extensions.DependencyInjection;
+using Microsoft.Extensions.Logging;
 using Orleans.Configuration;
 using Orleans.Etcd.Tests.Silo;
 using Orleans.Etcd.Tests.Testing;
@@ -90,10 +91,11 @@ public sealed class LockHostingTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
 
     /// <summary>A grain is not deactivated while a call of it runs, and all that its silo holds stays held until its shutdown is given up.</summary>
     [Fact]
-    public async Task SiloThatStops_WaitsForNoGrainThatWaitsForALock()
+    public async Task SiloThatStops_WaitsForNoGrainThatWaitsForALock_AndAlarmsNobody()
     {
         var id = Hosts.NewId();
-        using var silo = Hosts.Silo(builder => builder.WithId(id).UseEtcdClustering(options => etcd.Server.Configure(options)).AddEtcdLocks());
+        var log = new RecordedLog();
+        using var silo = Hosts.Silo(builder => builder.WithId(id).UseEtcdClustering(options => etcd.Server.Configure(options)).AddEtcdLocks().Services.AddSingleton<ILoggerProvider>(log));
         await silo.StartAsync();
         await using var etcdctl = etcd.Server.Connect();
         var foreign = EtcdKeys.Lock("orleans", id, "locks", "busy") + "somebody";
@@ -110,6 +112,8 @@ public sealed class LockHostingTests(SharedEtcd35 etcd) : IClassFixture<SharedEt
         await stopping;
         Assert.InRange(since.Elapsed, TimeSpan.Zero, TimeSpan.FromSeconds(10));
         Assert.True(held.LostToken.IsCancellationRequested);
+        Assert.Contains(log.Lines, line => line.StartsWith("Information Orleans.Etcd", StringComparison.Ordinal) && line.Contains("releases the 1 locks", StringComparison.Ordinal));
+        Assert.DoesNotContain(log.Lines, line => line.StartsWith("Error Orleans.Etcd", StringComparison.Ordinal));
         Assert.Equal(["somebody"], (await etcdctl.RangeAsync(Txn.Range(EtcdKeys.Lock("orleans", id, "locks", "busy")))).Kvs.Select(kv => kv.Key.ToStringUtf8().Split('/')[^1]));
     }
 

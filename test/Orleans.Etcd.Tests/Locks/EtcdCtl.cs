@@ -60,6 +60,9 @@ internal sealed partial class EtcdCtl : IAsyncDisposable
         var tool = Path.Combine(Path.GetDirectoryName(binary)!, "etcdctl");
         var addresses = string.Join(',', endpoints.Select(endpoint => endpoint.GetLeftPart(UriPartial.Authority)));
         var start = ProcessStarter.EndingWithUs([File.Exists(tool) ? tool : "etcdctl", "--endpoints", addresses, .. arguments]);
+        // It refuses an option that stands in the environment too.
+        foreach (var name in start.Environment.Keys.Where(name => name.StartsWith("ETCDCTL_", StringComparison.Ordinal)).ToArray())
+            start.Environment.Remove(name);
         start.Environment["ETCDCTL_API"] = "3";
         start.RedirectStandardOutput = start.RedirectStandardError = true;
         return ProcessStarter.StartAsync(start);
