@@ -7,20 +7,40 @@ internal sealed partial class EtcdMembershipTable
     /// at the moment at which etcd does it. Unlike a kill that Orleans queues, it is either done when this returns or never: a
     /// silo that comes back later is not killed for what was true before.
     /// </summary>
-    /// <returns>True where it was this call that did it; false where it was dead already, or is not in the table; null where another silo wrote first, or it has its key.</returns>
-    /// <exception cref="EtcdException">etcd failed. With <see cref="EtcdException.OutcomeUnknown"/> it may have been done.</exception>
-    public async Task<bool?> TryDeclareDeadAsync(SiloAddress silo, SiloAddress voter, CancellationToken cancellationToken) =>
+    /// <exception cref="EtcdException">etcd failed. With <see cref="EtcdException.OutcomeUnknown"/> it may have been done, or be done yet.</exception>
+    public async Task<Eviction> TryDeclareDeadAsync(SiloAddress silo, SiloAddress voter, CancellationToken cancellationToken) =>
         await TryDeclareDeadAsync(silo, voter, await ReadRowAsync(silo, cancellationToken).ConfigureAwait(false), cancellationToken).ConfigureAwait(false);
 
     /// <summary>The same, where the row is as it was read.</summary>
-    public async Task<bool?> TryDeclareDeadAsync(SiloAddress silo, SiloAddress voter, MembershipTableData read, CancellationToken cancellationToken)
+    public async Task<Eviction> TryDeclareDeadAsync(SiloAddress silo, SiloAddress voter, MembershipTableData read, CancellationToken cancellationToken)
     {
         if (read.TryGet(silo) is not { } row || row.Item1.Status == SiloStatus.Dead)
-            return false;
+            return Eviction.Unneeded;
         var entry = row.Item1;
         entry.Status = SiloStatus.Dead;
         entry.AddSuspector(voter, _etcd.Time.GetUtcNow().UtcDateTime);
         var isGone = Txn.CreateRevisionIs(Layout.LivenessKey(silo), 0);
-        return await WriteRowAsync(entry, ParseETag(row.Item2)!.Value, read.Version.Next(), cancellationToken, isGone).ConfigureAwait(false) ? true : null;
+        return await WriteRowAsync(entry, ParseETag(row.Item2)!.Value, read.Version.Next(), cancellationToken, isGone).ConfigureAwait(false) switch
+        {
+            WriteResult.Written => Eviction.Done,
+            WriteResult.Unfit => Eviction.HasKey,
+            _ => Eviction.Overtaken,
+        };
     }
+}
+
+/// <summary>What became of declaring a silo dead.</summary>
+internal enum Eviction
+{
+    /// <summary>It was this call that did it.</summary>
+    Done,
+
+    /// <summary>It was dead already, or is not in the table.</summary>
+    Unneeded,
+
+    /// <summary>Another silo wrote first.</summary>
+    Overtaken,
+
+    /// <summary>The silo has its key.</summary>
+    HasKey,
 }

@@ -6,18 +6,31 @@ namespace Orleans.Etcd;
 /// <summary>How a row is written, and how it is found out which of several attempts has done it.</summary>
 internal sealed partial class EtcdMembershipTable
 {
+    private enum WriteResult
+    {
+        Written,
+
+        /// <summary>Another had written first.</summary>
+        Overtaken,
+
+        /// <summary>Something else was not so.</summary>
+        Unfit,
+    }
+
+    private static async Task<bool> IsWrittenAsync(Task<WriteResult> write) => await write.ConfigureAwait(false) == WriteResult.Written;
+
     /// <param name="entry">The row.</param>
     /// <param name="expectedRow">The revision that it has; 0 where there is none.</param>
     /// <param name="tableVersion">The version that it makes.</param>
     /// <param name="cancellationToken">Ends the wait.</param>
     /// <param name="also">What else has to be so for it to be written.</param>
-    private async Task<bool> WriteRowAsync(MembershipEntry entry, long expectedRow, TableVersion tableVersion, CancellationToken cancellationToken, Compare? also = null)
+    private async Task<WriteResult> WriteRowAsync(MembershipEntry entry, long expectedRow, TableVersion tableVersion, CancellationToken cancellationToken, Compare? also = null)
     {
         ArgumentNullException.ThrowIfNull(tableVersion);
         var writeId = NewWriteId();
         var value = MembershipCodec.Encode(entry, writeId);
         if (ParseETag(tableVersion.VersionEtag) is not { } expectedVersion)
-            return false;
+            return WriteResult.Overtaken;
 
         var row = _layout.RowKey(entry.SiloAddress);
         var request = new TxnRequest
@@ -29,15 +42,19 @@ internal sealed partial class EtcdMembershipTable
         if (also is not null)
             request.Compare.Add(also);
         var mayBeApplied = false;
-        // Both tokens are revisions, which never come back: whichever attempt comes first, no other is applied after it.
+        // Both tokens are revisions, which never come back: whichever attempt finds them, no other is applied after it, unless it
+        // was refused for what else has to be so.
         var response = await _etcd.TxnRepeatablyAsync(request, cancellationToken, Unanswered, insists: true).ConfigureAwait(false);
         if (response.Succeeded || (mayBeApplied && WasOurs(response, row, expectedRow, expectedVersion, tableVersion.Version, writeId)))
-            return true;
-        // The tokens still hold, and so do those of the attempt before, for which all else may yet become so.
-        if (mayBeApplied && also is not null && Keys(response, 0, 1).FirstOrDefault()?.ModRevision == expectedVersion)
-            throw Unresolved(row, "Something else that it depends on was not so in the meantime.");
+            return WriteResult.Written;
+        if (also is not null && Keys(response, 0, 1).FirstOrDefault()?.ModRevision == expectedVersion && Keys(response, 1, 1).FirstOrDefault()?.ModRevision == expectedRow)
+        {
+            // An attempt that is still under way may find it so.
+            return mayBeApplied ? throw Unresolved(row, "What else it depends on was not so in the meantime.") : WriteResult.Unfit;
+        }
+
         EtcdMeter.Conflicts.Add(1);
-        return false;
+        return WriteResult.Overtaken;
 
         void Unanswered()
         {

@@ -126,11 +126,11 @@ internal sealed partial class EtcdMembershipTable : IMembershipTable, IAsyncDisp
     }
 
     public Task<bool> InsertRowAsync(MembershipEntry entry, TableVersion tableVersion, CancellationToken cancellationToken = default) =>
-        WriteRowAsync(entry, expectedRow: 0, tableVersion, cancellationToken);
+        IsWrittenAsync(WriteRowAsync(entry, expectedRow: 0, tableVersion, cancellationToken));
 
     public Task<bool> UpdateRowAsync(MembershipEntry entry, string etag, TableVersion tableVersion, CancellationToken cancellationToken = default) =>
         // A token that is none of ours, 0 included, cannot be that of a row that exists.
-        ParseETag(etag) is { } row and > 0 ? WriteRowAsync(entry, row, tableVersion, cancellationToken) : Task.FromResult(false);
+        ParseETag(etag) is { } row and > 0 ? IsWrittenAsync(WriteRowAsync(entry, row, tableVersion, cancellationToken)) : Task.FromResult(false);
 
     public Task UpdateIAmAliveAsync(MembershipEntry entry, CancellationToken cancellationToken = default)
     {

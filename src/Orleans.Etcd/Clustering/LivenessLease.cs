@@ -10,10 +10,10 @@ namespace Orleans.Etcd;
 /// <summary>This silo's own lease, by which the others see that it lives.</summary>
 /// <remarks>
 /// Invariant: while etcd can be reached, the silo's key exists and is attached to a lease that this process renews. When
-/// the key is deleted or attached to another, as by who takes the silo for dead, it is written again at once; when the lease
-/// is lost, a new one is made; the silo stays. Given back only when
-/// the silo leaves, after the table says that it is dead. A process that dies, or is frozen for longer than the TTL, or
-/// cut off from etcd for longer, loses it.
+/// the key is deleted or attached to another, as by who takes the silo for dead, it is written again, within a fraction of
+/// <see cref="ProcessWatch.Grace"/> where etcd does not make it wait; when the lease is lost, or etcd restored, a new one is
+/// made; the silo stays. Given back only when the silo leaves, after the table says that it is dead, or where etcd is another.
+/// A process that dies, or is frozen for longer than the TTL, or cut off from etcd for longer, loses it.
 /// </remarks>
 internal sealed partial class LivenessLease : IAsyncDisposable
 {
@@ -21,6 +21,7 @@ internal sealed partial class LivenessLease : IAsyncDisposable
     private static readonly TimeSpan LongestBackoff = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan RevokeTimeout = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan ShortLife = TimeSpan.FromSeconds(1);
+    private static readonly TimeSpan BetweenWrites = TimeSpan.FromSeconds(0.05);
 
     // All of this process, for the gauges.
     private static readonly ConcurrentDictionary<LivenessLease, KeyValuePair<string, object?>> All = new();
@@ -175,32 +176,43 @@ internal sealed partial class LivenessLease : IAsyncDisposable
             while (true)
             {
                 var since = _etcd.Time.GetTimestamp();
-                await _view.WaitAsync(view => (view.Revision >= made.Revision || (made.Epoch is not null && view.Epoch != made.Epoch)) && !IsAttached(view, lease.Id), lost.Token).ConfigureAwait(false);
-                if (_etcd.Time.GetElapsedTime(since) <= ShortLife || await TryAttachAsync(lease, lost.Token).ConfigureAwait(false) is not { } again)
+                var view = await _view.WaitAsync(view => (view.Revision >= made.Revision || IsOther(view)) && !IsAttached(view, lease.Id), lost.Token).ConfigureAwait(false);
+                // Not over and over without a pause, as where the watch is older than the restore of an etcd.
+                if (_etcd.Time.GetElapsedTime(since) <= ShortLife)
+                    await Task.Delay(BetweenWrites, _etcd.Time, lost.Token).ConfigureAwait(false);
+                if (IsOther(view) || await AttachAsync(lease, lost.Token).ConfigureAwait(false) is not { } again)
                     break;
                 Log.Attached(_logger, _key.ToStringUtf8());
                 made = again;
             }
 
-            // What the server deleted or gave to another, no renewal brings back.
             await GiveBackAsync(lease).ConfigureAwait(false);
         }
         catch (OperationCanceledException) when (lease.Lost.IsCancellationRequested)
         {
         }
+
+        bool IsOther(RangeSnapshot view) => made.Epoch is not null && view.Epoch != made.Epoch;
     }
 
-    /// <summary>Writes the key again; null where etcd does not have the lease any more, or cannot say.</summary>
-    private async Task<(long Revision, int? Epoch)?> TryAttachAsync(EtcdLease lease, CancellationToken cancellationToken)
+    /// <summary>Writes the key again, as soon as etcd lets it; null where etcd does not have the lease any more.</summary>
+    private async Task<(long Revision, int? Epoch)?> AttachAsync(EtcdLease lease, CancellationToken cancellationToken)
     {
-        var epoch = _view.Snapshot?.Epoch;
-        try
+        while (true)
         {
-            return (await PutAsync(lease, cancellationToken).ConfigureAwait(false), epoch);
-        }
-        catch (EtcdException)
-        {
-            return null;
+            var epoch = _view.Snapshot?.Epoch;
+            try
+            {
+                return (await PutAsync(lease, cancellationToken).ConfigureAwait(false), epoch);
+            }
+            catch (EtcdException exception) when (exception.Code == EtcdErrorCode.LeaseNotFound)
+            {
+                return null;
+            }
+            catch (EtcdException)
+            {
+                await Task.Delay(Backoff.Jittered(FirstBackoff), _etcd.Time, cancellationToken).ConfigureAwait(false);
+            }
         }
     }
 

@@ -196,9 +196,12 @@ internal sealed partial class LivenessMonitor(
         if (loss.IsOver || !MayJudge(loss, told))
             return Tick;
         var done = await table.TryDeclareDeadAsync(loss.Silo, self, stop).ConfigureAwait(false);
-        if (done is null)
+        if (done == Eviction.Overtaken)
             return TimeSpan.FromMilliseconds(Random.Shared.Next(5, 50));
-        if (done == true)
+        // The watch will show it.
+        if (done == Eviction.HasKey)
+            return Tick;
+        if (done == Eviction.Done)
         {
             EtcdMeter.Evictions.Add(1, new KeyValuePair<string, object?>("reason", reason));
             Log.Evicted(logger, loss.Silo, reason);

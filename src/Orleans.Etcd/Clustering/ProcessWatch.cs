@@ -12,9 +12,9 @@ namespace Orleans.Etcd;
 /// Invariants. (1) A key is taken away only where a ping failed and the silo's endpoint refused a connection, and both once more
 /// when half an interval had passed: what stands before a process that lives, such as a proxy, may refuse for a moment. (2) Only
 /// the key as it was before, and once for each silo: one that has written it again lives, and this silo cannot tell.
-/// (3) Nobody is judged here: the loss is looked into like any other, by <see cref="LivenessMonitor"/>, which leaves a silo that
-/// reaches etcd <see cref="Grace"/> to write its key again. (4) Each silo pings so many of its successors on a ring that all
-/// compute alike, with one ping under way for each.
+/// (3) Nobody is judged here: the loss is looked into like any other, by <see cref="LivenessMonitor"/>, which leaves a silo
+/// <see cref="Grace"/> to see that and to write its key again. (4) Each silo pings so many of its successors on a ring that all
+/// compute alike, with one ping waited for from each.
 /// </remarks>
 internal sealed partial class ProcessWatch(
     LiveView leases,
@@ -76,6 +76,7 @@ internal sealed partial class ProcessWatch(
 
     private async Task<bool> PingAsync(SiloAddress silo, KeyValue key, CancellationToken stop)
     {
+        var mayBeTaken = false;
         try
         {
             if (!await probe.IsGoneAsync(silo, stop).ConfigureAwait(false))
@@ -85,7 +86,7 @@ internal sealed partial class ProcessWatch(
                 return false;
             var request = new TxnRequest { Compare = { Txn.ModRevisionIs(key.Key, key.ModRevision) }, Success = { Txn.Delete(key.Key) } };
             // Others who look after it may have been first.
-            if (!(await table.Etcd.TxnRepeatablyAsync(request, stop).ConfigureAwait(false)).Succeeded)
+            if (!(await table.Etcd.TxnRepeatablyAsync(request, stop, () => mayBeTaken = true).ConfigureAwait(false)).Succeeded && !mayBeTaken)
                 return false;
             Log.Taken(logger, silo);
             return true;
@@ -95,7 +96,7 @@ internal sealed partial class ProcessWatch(
             // The next ping tries again, or the lease ends.
             if (!stop.IsCancellationRequested)
                 Log.Failed(logger, exception, silo);
-            return false;
+            return mayBeTaken;
         }
     }
 

@@ -131,7 +131,9 @@ internal sealed partial class LockSession : IAsyncDisposable
     /// <summary>Ends the session; all that is held by it is free at once, if etcd can be told.</summary>
     public async ValueTask DisposeAsync()
     {
-        Lose("this process is stopping", isOwnDoing: true);
+        // A lease that is lost by now, and nobody was told, is no doing of ours.
+        var isHeld = !HasEnded;
+        Lose(isHeld ? "this process is stopping" : "its lease was not renewed in time, or is gone", isOwnDoing: isHeld);
         await _closed.Task.ConfigureAwait(false);
     }
 

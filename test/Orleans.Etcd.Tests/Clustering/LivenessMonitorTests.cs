@@ -145,11 +145,11 @@ public sealed class LivenessMonitorTests(SharedEtcd35 shared) : IClassFixture<Sh
     [Fact]
     public async Task SiloThatHasItsKey_IsNotDeclaredDead_WhateverWasSeen()
     {
-        Assert.Null(await _table.TryDeclareDeadAsync(Silos.Address(2), Self, CancellationToken.None));
+        Assert.Equal(Eviction.HasKey, await _table.TryDeclareDeadAsync(Silos.Address(2), Self, CancellationToken.None));
         Assert.Equal(SiloStatus.Active, (await _seen.ReadRowAsync(Silos.Address(2))).Members.Single().Item1.Status);
         await LoseAsync(2);
-        Assert.True(await _table.TryDeclareDeadAsync(Silos.Address(2), Self, CancellationToken.None));
-        Assert.False(await _table.TryDeclareDeadAsync(Silos.Address(2), Self, CancellationToken.None));
+        Assert.Equal(Eviction.Done, await _table.TryDeclareDeadAsync(Silos.Address(2), Self, CancellationToken.None));
+        Assert.Equal(Eviction.Unneeded, await _table.TryDeclareDeadAsync(Silos.Address(2), Self, CancellationToken.None));
     }
 
     [Fact]

@@ -1,4 +1,5 @@
 using System.Collections.Concurrent;
+using System.Diagnostics;
 using System.Diagnostics.Metrics;
 using Microsoft.Extensions.DependencyInjection;
 using Microsoft.Extensions.Diagnostics.HealthChecks;
@@ -71,6 +72,34 @@ public sealed class OwnLeaseTests : IAsyncLifetime
             await _etcd.PutAsync(Key(), "mine now");
         // A lease that lives takes the key back; one that does not has to be made anew.
         await Eventually.IsTrueAsync(async () => await LeaseAsync() is var after && after != 0 && (how != "revoke" || after != before), "the key is there again");
+    }
+
+    [Fact]
+    public async Task Key_TakenAwayAgainAndAgain_IsSoonThereAgain_OnTheSameLease()
+    {
+        var before = await LeaseAsync();
+        for (var time = 0; time < 5; time++)
+        {
+            await _etcd.DeleteAsync(Key());
+            var since = Stopwatch.StartNew();
+            while (await LeaseAsync() == 0)
+                await Task.Delay(5);
+            Assert.InRange(since.Elapsed, TimeSpan.Zero, ProcessWatch.Grace);
+            Assert.Equal(before, await LeaseAsync());
+        }
+    }
+
+    [Fact]
+    public async Task Key_TakenAwayWhileEtcdTakesNoPuts_IsThereAgainAfterwards_OnTheSameLease()
+    {
+        var before = await LeaseAsync();
+        using var gateway = new JsonGateway(_server.Endpoint);
+        await gateway.SetNoSpaceAsync(true);
+        await _etcd.DeleteAsync(Key());
+        await Task.Delay(500);
+        Assert.Equal(0, await LeaseAsync());
+        await gateway.SetNoSpaceAsync(false);
+        await Eventually.IsTrueAsync(async () => await LeaseAsync() == before, "the key is there again");
     }
 
     [Fact]
