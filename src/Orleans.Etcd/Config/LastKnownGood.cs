@@ -7,7 +7,9 @@ namespace Orleans.Etcd;
 /// <summary>Configuration as it was last known, in a file: whole or not there, and with a checksum.</summary>
 internal sealed partial class LastKnownGood(string path, ILogger logger)
 {
-    /// <summary>Keeps the data. That it cannot be kept is no reason not to go on.</summary>
+    private volatile bool _cannotKeep;
+
+    /// <summary>Keeps the data. That it cannot be kept is no reason not to go on, and is said once, until it can.</summary>
     public void Write(IDictionary<string, string?> data)
     {
         var temporary = $"{path}.{Guid.NewGuid():N}.tmp";
@@ -26,10 +28,13 @@ internal sealed partial class LastKnownGood(string path, ILogger logger)
             }
 
             File.Move(temporary, path, overwrite: true);
+            _cannotKeep = false;
         }
         catch (Exception exception) when (exception is IOException or UnauthorizedAccessException)
         {
-            Log.NotKept(logger, exception, path);
+            if (!_cannotKeep)
+                Log.NotKept(logger, exception, path);
+            _cannotKeep = true;
             TryDelete(temporary);
         }
     }

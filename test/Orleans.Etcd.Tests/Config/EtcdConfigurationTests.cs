@@ -209,6 +209,43 @@ public sealed class EtcdConfigurationTests(SharedEtcd35 etcd) : IClassFixture<Sh
     }
 
     [Fact]
+    public async Task FileThatCannotBeWritten_IsSaidOnce_UntilItCan()
+    {
+        var folder = $"{_file}.d";
+        var file = Path.Combine(folder, "config.json");
+        using var configuration = Build(options =>
+        {
+            options.Layers.Add(new EtcdConfigurationLayer(_prefix));
+            options.LastKnownGoodFile = file;
+        });
+        try
+        {
+            foreach (var change in new[] { "1", "2", "3" })
+                await ChangeAsync(change);
+            await Eventually.IsTrueAsync(() => Said() == 1, "it is said");
+            Directory.CreateDirectory(folder);
+            await ChangeAsync("4");
+            await Eventually.IsTrueAsync(() => File.Exists(file), "it is kept");
+            Directory.Delete(folder, recursive: true);
+            await ChangeAsync("5");
+            await Eventually.IsTrueAsync(() => Said() == 2, "it is said again");
+        }
+        finally
+        {
+            if (Directory.Exists(folder))
+                Directory.Delete(folder, recursive: true);
+        }
+
+        async Task ChangeAsync(string value)
+        {
+            await PutAsync("a", value);
+            await Eventually.IsTrueAsync(() => configuration["a"] == value, "it is reloaded");
+        }
+
+        int Said() => _log.Lines.Count(line => line.Contains("could not be kept", StringComparison.Ordinal));
+    }
+
+    [Fact]
     public void BadOptions_AreRefusedTogetherByName()
     {
         var message = Assert.Throws<OrleansConfigurationException>(() => new ConfigurationBuilder().AddEtcd(options =>
