@@ -20,7 +20,10 @@ internal static class EtcdCommand
         return start;
     }
 
-    /// <summary>etcd reads every flag from the environment too: a stray ETCD_NAME would change what is started.</summary>
+    /// <summary>
+    /// etcd reads every flag from the environment too: a stray ETCD_NAME would change what is started. So does etcdctl, which
+    /// refuses one that it is also given as an argument.
+    /// </summary>
     public static void ClearEnvironment(ProcessStartInfo start)
     {
         foreach (var name in start.Environment.Keys.Where(IsSetting).ToArray())
@@ -29,5 +32,5 @@ internal static class EtcdCommand
 
     // ETCD_UNSUPPORTED_ARCH configures nothing: it is a permission some architectures need.
     private static bool IsSetting(string name) =>
-        name.StartsWith("ETCD_", StringComparison.Ordinal) && name != "ETCD_UNSUPPORTED_ARCH";
+        (name.StartsWith("ETCD_", StringComparison.Ordinal) || name.StartsWith("ETCDCTL_", StringComparison.Ordinal)) && name != "ETCD_UNSUPPORTED_ARCH";
 }

@@ -38,7 +38,7 @@ foreach (var benchmark in chosen)
     try
     {
         var missed = await RunAsync(benchmark, settings, stop.Token);
-        if (missed.Length > 0)
+        if (missed.Count > 0)
             wrong.Add(benchmark.Name, string.Join("; ", missed.Select(goal => $"{goal.Goal}: {goal.Found}")));
     }
     catch (Exception) when (stop.IsCancellationRequested)
@@ -60,7 +60,7 @@ foreach (var (name, why) in failed.Concat(wrong))
     Console.Error.WriteLine($"Failed: {name}: {why}");
 return failed.Count + wrong.Count == 0 ? 0 : 1;
 
-static async Task<GoalResult[]> RunAsync(IBenchmark benchmark, Settings settings, CancellationToken cancellationToken)
+static async Task<IReadOnlyList<GoalResult>> RunAsync(IBenchmark benchmark, Settings settings, CancellationToken cancellationToken)
 {
     var report = new Report(Console.Out);
     var context = await RunContext.ReadAsync(cancellationToken);

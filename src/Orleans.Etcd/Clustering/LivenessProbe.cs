@@ -45,22 +45,8 @@ internal sealed class LivenessProbe(Func<SiloAddress, ILivenessService> serviceO
     }
 
     /// <summary>Whether the silo's process has ended, as far as a single ping can tell: it failed at once, and nobody listens at the silo's endpoint.</summary>
-    public async Task<bool> IsGoneAsync(SiloAddress silo, CancellationToken cancellationToken)
-    {
-        try
-        {
-            await Detached.Observed(serviceOf(silo).PingAsync()).WaitAsync(timeout, time, cancellationToken).ConfigureAwait(false);
-            return false;
-        }
-        catch (TimeoutException)
-        {
-            return false;
-        }
-        catch (Exception) when (!cancellationToken.IsCancellationRequested)
-        {
-            return await IsRefusedAsync(silo, timeout, cancellationToken).ConfigureAwait(false);
-        }
-    }
+    public async Task<bool> IsGoneAsync(SiloAddress silo, CancellationToken cancellationToken) =>
+        await PingOnceAsync(silo, timeout, () => timeout, cancellationToken).ConfigureAwait(false) == LivenessVerdict.Refused;
 
     private static string Outcome(LivenessVerdict verdict) => verdict switch
     {
@@ -72,27 +58,37 @@ internal sealed class LivenessProbe(Func<SiloAddress, ILivenessService> serviceO
     private async Task<LivenessVerdict> PingAsync(SiloAddress silo, CancellationToken cancellationToken)
     {
         var started = time.GetTimestamp();
-        while (timeout - time.GetElapsedTime(started) is var left && left > TimeSpan.Zero)
+        TimeSpan Left() => timeout - time.GetElapsedTime(started);
+        while (Left() is var left && left > TimeSpan.Zero)
         {
-            try
-            {
-                await Detached.Observed(serviceOf(silo).PingAsync()).WaitAsync(left, time, cancellationToken).ConfigureAwait(false);
-                return LivenessVerdict.Answered;
-            }
-            catch (TimeoutException)
-            {
-                return LivenessVerdict.Silent;
-            }
-            catch (Exception) when (!cancellationToken.IsCancellationRequested)
-            {
-                if (await IsRefusedAsync(silo, timeout - time.GetElapsedTime(started), cancellationToken).ConfigureAwait(false))
-                    return LivenessVerdict.Refused;
-            }
-
+            if (await PingOnceAsync(silo, left, Left, cancellationToken).ConfigureAwait(false) is { } verdict)
+                return verdict;
             await Task.Delay(RetryDelay, time, cancellationToken).ConfigureAwait(false);
         }
 
         return LivenessVerdict.Silent;
+    }
+
+    /// <summary>What a single ping tells; null where it failed and the silo's endpoint did not refuse a connection.</summary>
+    /// <param name="silo">The silo.</param>
+    /// <param name="within">How long it has to answer.</param>
+    /// <param name="left">How long the connection may take to be refused, once the ping has failed.</param>
+    /// <param name="cancellationToken">Ends the wait.</param>
+    private async Task<LivenessVerdict?> PingOnceAsync(SiloAddress silo, TimeSpan within, Func<TimeSpan> left, CancellationToken cancellationToken)
+    {
+        try
+        {
+            await Detached.Observed(serviceOf(silo).PingAsync()).WaitAsync(within, time, cancellationToken).ConfigureAwait(false);
+            return LivenessVerdict.Answered;
+        }
+        catch (TimeoutException)
+        {
+            return LivenessVerdict.Silent;
+        }
+        catch (Exception) when (!cancellationToken.IsCancellationRequested)
+        {
+            return await IsRefusedAsync(silo, left(), cancellationToken).ConfigureAwait(false) ? LivenessVerdict.Refused : null;
+        }
     }
 
     private async Task<LivenessVerdict> OpinionAsync(SiloAddress agent, SiloAddress silo, CancellationToken cancellationToken)

@@ -62,16 +62,13 @@ internal sealed partial class ProcessWatch(
     {
         if (leases.Snapshot?.Values is not { } keys || !active.Contains(self))
             return [];
-        SiloAddress[] ring =
-        [
-            .. active.Where(silo => silo.Equals(self) || keys.ContainsKey(table.Layout.LivenessKey(silo)))
-                .OrderBy(silo => silo.GetConsistentHashCode())
-                .ThenBy(silo => silo),
-        ];
+        SiloAddress[] ring = [.. active.OrderBy(silo => silo.GetConsistentHashCode()).ThenBy(silo => silo)];
         var at = Array.IndexOf(ring, self);
-        return Enumerable.Range(1, Math.Min(count, ring.Length - 1))
-            .Select(step => ring[(at + step) % ring.Length])
-            .ToDictionary(silo => silo, silo => keys[table.Layout.LivenessKey(silo)]);
+        return ring[(at + 1)..].Concat(ring[..at])
+            .Select(silo => (Silo: silo, Key: keys.GetValueOrDefault(table.Layout.LivenessKey(silo))))
+            .Where(successor => successor.Key is not null)
+            .Take(count)
+            .ToDictionary(successor => successor.Silo, successor => successor.Key!);
     }
 
     private async Task<bool> PingAsync(SiloAddress silo, KeyValue key, CancellationToken stop)

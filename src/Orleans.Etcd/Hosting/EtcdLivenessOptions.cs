@@ -30,8 +30,9 @@ public sealed class EtcdLivenessOptions
     /// <summary>
     /// How often each silo pings a few others, to notice that their processes have ended before their leases do: one that fails
     /// two pings half an interval apart, and whose endpoint refuses TCP connections at both, loses its liveness key and is asked
-    /// at once; where it does not write the key again within half a second, and answers nobody, it is declared dead. Default 1 s; 0.2 s to 1 min, or
-    /// zero for never, which leaves all to the leases. Only under <see cref="EtcdEvictionPolicy.EvictWhenUnreachable"/>.
+    /// at once; where it does not write the key again within half a second, and answers nobody, it is declared dead. Default 1 s;
+    /// 0.2 s to 1 min, or zero for never, which leaves all to the leases. Only under
+    /// <see cref="EtcdEvictionPolicy.EvictWhenUnreachable"/>.
     /// </summary>
     public TimeSpan PingInterval { get; set; } = TimeSpan.FromSeconds(1);
 

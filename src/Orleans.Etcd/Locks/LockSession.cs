@@ -17,6 +17,8 @@ namespace Orleans.Etcd;
 /// </remarks>
 internal sealed partial class LockSession : IAsyncDisposable
 {
+    private const string LeaseLost = "its lease was not renewed in time, or is gone";
+
     private static readonly TimeSpan FirstPause = TimeSpan.FromMilliseconds(100);
     private static readonly TimeSpan LongestPause = TimeSpan.FromSeconds(1);
     private static readonly TimeSpan CloseTimeout = TimeSpan.FromSeconds(2);
@@ -50,7 +52,7 @@ internal sealed partial class LockSession : IAsyncDisposable
         _made = _looked = time.GetTimestamp();
         _loops = Task.WhenAll(Detached.Run(WatchAsync), Detached.Run(LookAsync));
         // Last: one that is lost already calls at once.
-        link.Lease.Lost.UnsafeRegister(static session => ((LockSession)session!).Lose("its lease was not renewed in time, or is gone"), this);
+        link.Lease.Lost.UnsafeRegister(static session => ((LockSession)session!).Lose(LeaseLost), this);
     }
 
     public long Id => _link.Lease.Id;
@@ -133,7 +135,7 @@ internal sealed partial class LockSession : IAsyncDisposable
     {
         // A lease that is lost by now, and nobody was told, is no doing of ours.
         var isHeld = !HasEnded;
-        Lose(isHeld ? "this process is stopping" : "its lease was not renewed in time, or is gone", isOwnDoing: isHeld);
+        Lose(isHeld ? "this process is stopping" : LeaseLost, isOwnDoing: isHeld);
         await _closed.Task.ConfigureAwait(false);
     }
 

@@ -9,7 +9,7 @@ internal sealed class Report(TextWriter output)
 {
     private readonly List<Figure> _figures = [];
     private readonly List<GoalResult> _goals = [];
-    private readonly List<GoalResult> _counts = [];
+    private readonly List<GoalResult> _missedCounts = [];
     private readonly List<string> _notes = [];
 
     public IReadOnlyList<Figure> Figures => _figures;
@@ -31,13 +31,14 @@ internal sealed class Report(TextWriter output)
     }
 
     /// <summary>What is counted, and does not depend on the machine, and is not as it should be.</summary>
-    public GoalResult[] MissedCounts => [.. _counts.Where(goal => !goal.Met)];
+    public IReadOnlyList<GoalResult> MissedCounts => _missedCounts;
 
     /// <summary>That a count is what it should be.</summary>
     public void CountGoal(string goal, bool met, string found)
     {
         Goal(goal, met, found);
-        _counts.Add(_goals[^1]);
+        if (!met)
+            _missedCounts.Add(_goals[^1]);
     }
 
     /// <summary>That the median ratio of a figure is at most this.</summary>

@@ -63,9 +63,7 @@ public sealed class ProcessWatchTests(SharedEtcd35 shared) : IClassFixture<Share
         await AddAsync(Self, Other);
         var pings = 0;
         _silos[Other].Ping = () => ++pings % 2 == 0 ? Task.CompletedTask : Failed();
-        await WatchAsync(Self);
-        await Eventually.IsTrueAsync(() => _silos[Other].Pings >= 8, "it was pinged often");
-        Assert.NotNull(await _etcd.GetAsync(Key(Other)));
+        await WatchAndKeepAsync(Other, pings: 8);
     }
 
     [Fact]
@@ -76,9 +74,7 @@ public sealed class ProcessWatchTests(SharedEtcd35 shared) : IClassFixture<Share
         var silo = SiloAddress.New(IPAddress.Loopback, ((IPEndPoint)listener.LocalEndpoint).Port, 1);
         await AddAsync(Self, silo);
         Refuses(silo);
-        await WatchAsync(Self);
-        await Eventually.IsTrueAsync(() => _silos[silo].Pings >= 5, "it was pinged often");
-        Assert.NotNull(await _etcd.GetAsync(Key(silo)));
+        await WatchAndKeepAsync(silo, pings: 5);
         // That was what kept it.
         listener.Stop();
         await GoneAsync(silo);
@@ -89,9 +85,7 @@ public sealed class ProcessWatchTests(SharedEtcd35 shared) : IClassFixture<Share
     {
         await AddAsync(Self, Other);
         _silos[Other].Ping = () => new TaskCompletionSource().Task;
-        await WatchAsync(Self);
-        await Eventually.IsTrueAsync(() => _silos[Other].Pings >= 3, "it was pinged often");
-        Assert.NotNull(await _etcd.GetAsync(Key(Other)));
+        await WatchAndKeepAsync(Other, pings: 3);
     }
 
     [Fact]
@@ -103,9 +97,7 @@ public sealed class ProcessWatchTests(SharedEtcd35 shared) : IClassFixture<Share
             await _etcd.PutAsync(Key(Other), "anew");
             await Failed();
         };
-        await WatchAsync(Self);
-        await Eventually.IsTrueAsync(() => _silos[Other].Pings >= 7, "it was pinged often");
-        Assert.NotNull(await _etcd.GetAsync(Key(Other)));
+        await WatchAndKeepAsync(Other, pings: 7);
     }
 
     [Fact]
@@ -211,6 +203,14 @@ public sealed class ProcessWatchTests(SharedEtcd35 shared) : IClassFixture<Share
         var probe = new LivenessProbe(serviceOf ?? (silo => _silos[silo]), Interval, TimeProvider.System);
         var watch = new ProcessWatch(_keys, _table, _membership, probe, Interval, count, self, TimeProvider.System, NullLogger.Instance);
         _watching.Add(Task.Run(() => watch.RunAsync(_stop.Token)));
+    }
+
+    /// <summary>The silo is pinged so often, and its key is there after that.</summary>
+    private async Task WatchAndKeepAsync(SiloAddress silo, int pings)
+    {
+        await WatchAsync(Self);
+        await Eventually.IsTrueAsync(() => _silos[silo].Pings >= pings, "it was pinged often");
+        Assert.NotNull(await _etcd.GetAsync(Key(silo)));
     }
 
     private Task GoneAsync(SiloAddress silo) => Eventually.IsTrueAsync(async () => await _etcd.GetAsync(Key(silo)) is null, $"the key of {silo} is gone");

@@ -60,9 +60,7 @@ internal sealed partial class EtcdCtl : IAsyncDisposable
         var tool = Path.Combine(Path.GetDirectoryName(binary)!, "etcdctl");
         var addresses = string.Join(',', endpoints.Select(endpoint => endpoint.GetLeftPart(UriPartial.Authority)));
         var start = ProcessStarter.EndingWithUs([File.Exists(tool) ? tool : "etcdctl", "--endpoints", addresses, .. arguments]);
-        // It refuses an option that stands in the environment too.
-        foreach (var name in start.Environment.Keys.Where(name => name.StartsWith("ETCDCTL_", StringComparison.Ordinal)).ToArray())
-            start.Environment.Remove(name);
+        EtcdCommand.ClearEnvironment(start);
         start.Environment["ETCDCTL_API"] = "3";
         start.RedirectStandardOutput = start.RedirectStandardError = true;
         return ProcessStarter.StartAsync(start);
